@@ -1,0 +1,82 @@
+# Two commands do all the set-up: `make run` to see it work, `make test` to prove it.
+# The rest: make serve | worker | check | format | bench | mlflow | lock | clean
+
+PYTHON ?= python3.11
+RUN_DIR ?= .run
+LABEL_STUDIO_PORT ?= 8080
+PORT ?= 9090
+MLFLOW_PORT ?= 5000
+
+BIN := .venv/bin
+READY := .venv/.ready
+DEV_READY := .venv/.ready-dev
+STUDIO_READY := .venv-label-studio/.ready
+
+# Spinning OpenMP threads starve each other as soon as cores are shared: seven times slower (docs/decisions.md).
+export OMP_WAIT_POLICY := PASSIVE
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: run serve worker test check format bench mlflow lock clean setup
+
+run: $(READY) $(STUDIO_READY)
+	@$(BIN)/python -m examples.demo --folder $(RUN_DIR) --label-studio-port $(LABEL_STUDIO_PORT) --port $(PORT)
+
+serve: $(READY)
+	@$(BIN)/python _wsgi.py
+
+worker: $(READY)
+	@$(BIN)/python -m edgewise worker
+
+test: $(DEV_READY) $(STUDIO_READY) check
+	@sh tests/system-packages.sh
+	@$(BIN)/pytest $(PYTEST_ARGS)
+
+check: $(DEV_READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/pytest -q tests/test_layers.py
+
+format: $(DEV_READY)
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+bench: $(DEV_READY) $(STUDIO_READY)
+	@$(BIN)/python -m benchmarks.rank
+
+mlflow: $(READY)
+	@MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --host 127.0.0.1 --port $(MLFLOW_PORT) \
+	  --backend-store-uri $${MLFLOW_TRACKING_URI:-sqlite:///$(RUN_DIR)/data/mlruns.db}
+
+setup: $(READY) $(STUDIO_READY)
+
+# torch first and by itself: asked for by another package it would bring several GB of CUDA.
+$(READY): requirements.txt requirements-label-studio-ml.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Edgewise needs Python 3.11: install it, or say make PYTHON=/path/to/python3.11."; exit 1; }
+	@echo "Making the environment in .venv: about three minutes, once."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install -q $$(grep '^torch==' requirements.txt)
+	@$(BIN)/pip install -q -r requirements.txt
+	@$(BIN)/pip install -q --no-deps -r requirements-label-studio-ml.txt
+	@touch $@
+
+$(DEV_READY): $(READY) requirements-dev.txt
+	@$(BIN)/pip install -q -r requirements-dev.txt
+	@touch $@
+
+$(STUDIO_READY): requirements-label-studio.txt
+	@echo "Making Label Studio's own environment in .venv-label-studio: about two minutes, once."
+	@test -x .venv-label-studio/bin/python || $(PYTHON) -m venv .venv-label-studio
+	@.venv-label-studio/bin/pip install -q -r requirements-label-studio.txt
+	@touch $@
+
+lock:
+	@rm -rf build/lock && $(PYTHON) -m venv build/lock
+	@build/lock/bin/pip install -q $$(grep '^torch==' requirements.in)
+	@build/lock/bin/pip install -q -r requirements.in
+	@{ echo "# Every package of the server and the worker, pinned: \`make lock\` writes this file from requirements.in."; \
+	   build/lock/bin/pip freeze | sed 's/+cpu$$//'; } > requirements.txt
+	@rm -rf build/lock
+
+clean:
+	@rm -rf $(RUN_DIR) .mypy_cache .ruff_cache .pytest_cache .hypothesis build

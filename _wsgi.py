@@ -1,0 +1,50 @@
+"""Where the server starts: `gunicorn _wsgi:app`, `label-studio-ml start .`, or `python _wsgi.py`.
+
+As a script it becomes gunicorn, bound by HOST and PORT or -p and --host. As a module it makes the app; on the embedded
+defaults that also starts the worker process and keeps it alive.
+"""
+
+import argparse
+import os
+import sys
+
+from edgewise.settings import Settings, read_settings
+
+
+def make_app() -> "object":
+    """The Flask app of this process, and the worker that belongs to it when there is no Redis."""
+    import model
+    from edgewise.logs import set_up_logging
+    from edgewise.services.workers import Supervisor
+    from edgewise.web.server import create_app
+
+    system = model.open_system()
+    set_up_logging(system.settings.log_level)
+    if system.settings.redis_url is None:
+        Supervisor().start()
+    return create_app(model.Backend(system), system.settings)
+
+
+def gunicorn_command(settings: Settings, host: str, port: int) -> list[str]:
+    """gunicorn with threads: a slow caller holds a thread, never the server."""
+    return [
+        sys.executable, "-m", "gunicorn", "_wsgi:app", "--bind", f"{host}:{port}", "--workers", str(settings.workers),
+        "--threads", str(settings.threads), "--timeout", "120", "--graceful-timeout", "10",
+    ]  # fmt: skip
+
+
+def main() -> None:
+    """`python _wsgi.py`, with the options that label-studio-ml's `start` passes on."""
+    settings = read_settings()
+    parser = argparse.ArgumentParser(description="Start the Edgewise server.")
+    parser.add_argument("-p", "--port", type=int, default=settings.port)
+    parser.add_argument("--host", default=settings.host)
+    known, _ = parser.parse_known_args()
+    command = gunicorn_command(settings, known.host, known.port)
+    os.execv(command[0], command)
+
+
+if __name__ == "__main__":
+    main()
+else:
+    app = make_app()

@@ -1,0 +1,325 @@
+"""Run a verb later: a queue over the jobs table, alone or with Redis (RQ) as transport, and how one job is run.
+
+The table is the truth on both back ends; Redis only carries ids, and may lose them. Jobs are at-least-once: a verb
+must be harmless when run again. Knows nothing of what the verbs do.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from threading import Event, Thread
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from edgewise.errors import Cancelled, EdgewiseError, Unavailable
+from edgewise.services.store import Job, Store
+from edgewise.settings import Settings
+
+if TYPE_CHECKING:
+    import redis
+    import rq
+
+LANES = ("light", "rank", "train")  # each one job at a time; a worker of several lanes takes the quickest first
+FAULTS = 3  # so often may a job end unexpectedly before we give it up
+LOST_AFTER = timedelta(seconds=30)
+RECORD_WITHIN_S = 60  # how long we try to write down how a job ended
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How quick we are; tests are quicker. A job whose process says nothing for `lease_s` is run again."""
+
+    lease_s: float = 60.0
+    pause_s: float = 1.0  # after attempt n a job waits pause_s * 2**n, at most longest_pause_s
+    longest_pause_s: float = 300.0
+    store_every_s: float = 0.5  # progress is written no oftener
+    poll_s: float = 0.25
+    sweep_s: float = 1.0
+    worker_lease_s: float = 15.0  # after a worker's sudden death the next one waits so long
+    cancel_grace_s: float = 10.0  # a child that was told to stop has this long
+    kill_grace_s: float = 5.0  # between SIGTERM and SIGKILL
+
+
+class Queue(Protocol):
+    """What the verbs and the web know of jobs."""
+
+    def enqueue(
+        self,
+        kind: str,
+        project_key: int | None,
+        *,
+        args: dict[str, Any] | None = None,
+        run_after: datetime | None = None,
+    ) -> Job:
+        """A job of this kind waits from now on. If one did already it is returned, to start at the earlier of both
+        times, with the newer `args` where these are given."""
+
+    def job(self, id: str) -> Job:
+        """The job of this id. NotFound if there is none."""
+
+    def jobs(self, limit: int, project_key: int | None = None) -> list[Job]:
+        """The newest jobs, newest first."""
+
+    def cancel(self, id: str) -> Job:
+        """A waiting job is cancelled at once; a running one is told to stop. NotFound if there is none."""
+
+    def cancel_all(self, project_key: int, *, spare: str | None = None) -> None:
+        """Cancel all jobs of a project, but for the job `spare`."""
+
+    def nudge(self, project_key: int | None, kind: str) -> None:
+        """A job of this kind has ended: its waiting sibling may start."""
+
+
+class LocalQueue:
+    """The jobs table alone: a worker process looks into it by itself."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def enqueue(
+        self,
+        kind: str,
+        project_key: int | None,
+        *,
+        args: dict[str, Any] | None = None,
+        run_after: datetime | None = None,
+    ) -> Job:
+        """See Queue."""
+        lane = kind if kind in LANES else "light"
+        return self.store.add_job(kind, project_key, lane=lane, args=args, run_after=run_after)
+
+    def job(self, id: str) -> Job:
+        """See Queue."""
+        return self.store.job(id)
+
+    def jobs(self, limit: int, project_key: int | None = None) -> list[Job]:
+        """See Queue."""
+        return self.store.jobs(limit, project_key)
+
+    def cancel(self, id: str) -> Job:
+        """See Queue."""
+        return self.store.cancel_job(id)
+
+    def cancel_all(self, project_key: int, *, spare: str | None = None) -> None:
+        """See Queue."""
+        self.store.cancel_jobs(project_key, spare)
+
+    def nudge(self, project_key: int | None, kind: str) -> None:
+        """See Queue."""
+
+
+class RedisQueue(LocalQueue):
+    """The jobs table, with ids of jobs sent through Redis. When Redis is away nothing is lost: resend_lost() sends
+    later what it has not got."""
+
+    def __init__(self, store: Store, url: str, function: str = "model.run_job") -> None:
+        """function: the dotted name of what a worker calls with a job's id."""
+        super().__init__(store)
+        self._redis = connect(url)
+        self._function = function
+
+    def enqueue(
+        self,
+        kind: str,
+        project_key: int | None,
+        *,
+        args: dict[str, Any] | None = None,
+        run_after: datetime | None = None,
+    ) -> Job:
+        """See Queue."""
+        job = super().enqueue(kind, project_key, args=args, run_after=run_after)
+        is_due = job.run_after is None or job.run_after <= datetime.now(UTC)
+        if is_due and job.sent_at is None:
+            self._send(job)
+        return job
+
+    def nudge(self, project_key: int | None, kind: str) -> None:
+        """See Queue."""
+        for job in self.store.due_jobs(limit=1, of=(project_key, kind)):
+            self._send(job)
+
+    def resend_lost(self) -> None:
+        """Send the due jobs that were never sent, and those sent 30 s ago or more that no queue in Redis has."""
+        import redis
+
+        long_ago = datetime.now(UTC) - LOST_AFTER
+        due = [job for job in self.store.due_jobs(limit=1000) if job.sent_at is None or job.sent_at < long_ago]
+        try:
+            known = {id for lane in {job.lane for job in due} for id in self._transport(lane).get_job_ids()}
+        except redis.RedisError as error:
+            log.warning("Redis is away (%s); %d jobs wait", type(error).__name__, len(due))
+            return
+        for job in due:
+            if job.id not in known:
+                self._send(job)
+
+    def stop(self, job: Job) -> None:
+        """Kill the process that runs this job, wherever it is."""
+        import redis
+        from rq.command import send_stop_job_command
+        from rq.exceptions import InvalidJobOperation, NoSuchJobError
+
+        try:
+            send_stop_job_command(self._redis, job.id, serializer="json")
+        except (InvalidJobOperation, NoSuchJobError, redis.RedisError) as error:
+            log.info("job %s could not be stopped: %s", job.id, type(error).__name__)
+
+    def close(self) -> None:
+        """Close the connection to Redis."""
+        self._redis.close()
+
+    def _transport(self, lane: str) -> "rq.Queue":
+        from rq import Queue as Transport
+
+        return Transport(f"edgewise-{lane}", connection=self._redis, serializer="json")
+
+    def _send(self, job: Job) -> None:
+        import redis
+
+        try:
+            self._transport(job.lane).enqueue(
+                self._function, job.id, job_id=job.id, job_timeout=-1, result_ttl=0, failure_ttl=3600
+            )
+        except redis.RedisError as error:
+            log.warning("Redis is away (%s); job %s waits", type(error).__name__, job.id)
+            return
+        self.store.mark_sent(job.id)
+
+
+def connect(url: str) -> "redis.Redis":
+    """A connection that gives up soon: a webhook's answer waits for it, and the sweep tries again anyway."""
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    return Redis.from_url(url, socket_connect_timeout=0.5, socket_timeout=2, retry=Retry(NoBackoff(), 0))
+
+
+def open_queue(settings: Settings, store: Store) -> Queue:
+    """The queue that the settings ask for: Redis where REDIS_URL is set, else the table alone."""
+    if settings.redis_url is None:
+        return LocalQueue(store)
+    return RedisQueue(store, settings.redis_url.get_secret_value())
+
+
+class Progress:
+    """Called by a verb with how far it is, in [0, 1]: stored twice a second at most. Raises Cancelled when it is to
+    stop: somebody cancelled it, or another process has taken the job over."""
+
+    def __init__(self, store: Store, job: Job, pace: Pace) -> None:
+        self._store, self._job, self._pace = store, job, pace
+        self._next = 0.0
+
+    @property
+    def job_id(self) -> str:
+        """The job that reports here."""
+        return self._job.id
+
+    def __call__(self, fraction: float, message: str = "") -> None:
+        if monotonic() < self._next and fraction < 1.0:
+            return
+        self._next = monotonic() + self._pace.store_every_s
+        bounded = min(1.0, max(0.0, fraction))
+        try:
+            row = self._store.renew_job(self._job, self._pace.lease_s, progress=bounded, message=message)
+        except Unavailable:
+            return  # a database that is away for a moment must not end an hour's training
+        if row is None or row.cancel_at is not None:
+            raise Cancelled("The job was cancelled.", "Run the verb again if you want it.")
+
+
+def perform(
+    store: Store, queue: Queue, job_id: str, run: Callable[[Job, Progress], None], *, pace: Pace | None = None
+) -> None:
+    """Start this job if it waits and may start, run it, record how it ended. Errors of the verb end in its row."""
+    pace = pace or Pace()
+    job = store.start_job(job_id, pace.lease_s)
+    if job is None:
+        return
+    with _heartbeat(store, job, pace):
+        record = _attempt(store, job, lambda: run(job, Progress(store, job, pace)), pace)
+        patient = Retrying(
+            retry=retry_if_exception_type(Unavailable),
+            stop=stop_after_delay(RECORD_WITHIN_S),
+            wait=wait_fixed(pace.pause_s),
+            reraise=True,
+        )
+        patient(record)
+    queue.nudge(job.project_key, job.kind)
+
+
+def _attempt(store: Store, job: Job, run: Callable[[], None], pace: Pace) -> Callable[[], None]:
+    """Run it. Returns what writes down how it ended."""
+    try:
+        run()
+    except Cancelled:
+        return lambda: store.end_job(job, "cancelled")
+    except Unavailable as error:
+        why = _told(error)
+        return lambda: store.put_back(job, error=why, faults=job.faults, pause_s=pause_s(job, pace))
+    except EdgewiseError as error:
+        told = _told(error)
+        return lambda: store.end_job(job, "failed", error=told)
+    except Exception as error:
+        log.exception("job %s (%s) failed unexpectedly", job.id, job.kind)
+        what = f"The job failed unexpectedly ({type(error).__name__})."
+        return lambda: record_fault(store, job, what, pace)
+    return lambda: store.end_job(job, "done")
+
+
+def record_fault(store: Store, job: Job, what: str, pace: Pace) -> None:
+    """A running attempt ended as it should not: the job waits again, or failed if that happened too often."""
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    error = {"what": what, "mend": f"See the server's log around {when}; run the verb again."}
+    faults = job.faults + 1
+    if job.cancel_at is not None:
+        store.end_job(job, "cancelled")
+    elif faults < FAULTS:
+        store.put_back(job, error=error, faults=faults, pause_s=pause_s(job, pace))
+    else:
+        store.end_job(job, "failed", error=error)
+
+
+def reap(store: Store, pace: Pace) -> None:
+    """Put back the jobs whose process has said nothing for too long."""
+    for job in store.running_jobs():
+        if job.lease_until is not None and job.lease_until < datetime.now(UTC):
+            log.warning("job %s (%s) went silent", job.id, job.kind)
+            record_fault(store, job, "The job's process ended without a word.", pace)
+
+
+def pause_s(job: Job, pace: Pace) -> float:
+    """Seconds that a job waits after this attempt."""
+    return min(pace.longest_pause_s, pace.pause_s * 2.0 ** min(job.attempts, 30))
+
+
+def _told(error: EdgewiseError) -> dict[str, Any]:
+    return {"what": error.what, "mend": error.mend}
+
+
+@contextmanager
+def _heartbeat(store: Store, job: Job, pace: Pace) -> Iterator[None]:
+    """Keep the job's lease while the block runs, however seldom the verb reports."""
+    ended = Event()
+
+    def beat() -> None:
+        while not ended.wait(pace.lease_s / 3):
+            try:
+                if store.renew_job(job, pace.lease_s) is None:
+                    return
+            except Unavailable:
+                log.warning("job %s could not renew its lease", job.id)
+
+    thread = Thread(target=beat, name=f"heartbeat {job.id}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

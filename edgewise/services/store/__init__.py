@@ -1,0 +1,25 @@
+"""What we remember: projects, tasks, snapshots, versions, releases, ranks and jobs, in SQLite or PostgreSQL.
+
+`Store(url)` is all of it; what comes out are frozen values. Knows nothing of Label Studio's API, models or files.
+Each module has the queries of one theme and builds on the one before; `Store` is the last.
+"""
+
+from edgewise.services.store.queue import JobsTable
+from edgewise.services.store.records import (
+    Job,
+    Outgoing,
+    Project,
+    Rank,
+    Release,
+    Snapshot,
+    SnapshotRow,
+    Task,
+    Version,
+)
+
+
+class Store(JobsTable):
+    """The database: every query of ours is a method. Share one between threads; each process makes its own."""
+
+
+__all__ = ["Job", "Outgoing", "Project", "Rank", "Release", "Snapshot", "SnapshotRow", "Store", "Task", "Version"]

@@ -1,0 +1,147 @@
+"""What the store hands out: frozen values. Field names are the columns' names; knows nothing of SQL."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """A Label Studio project. `created_at` and `watermark` are Label Studio's own words; `trouble` is what/mend/at."""
+
+    key: int
+    address: str
+    ls_id: int
+    created_at: str
+    title: str = ""
+    label_config: str = ""
+    maximum_annotations: int = 1
+    state: str = "connecting"
+    watermark: str | None = None
+    serving: str | None = None
+    active_release: int | None = None
+    release_counter: int = 0
+    note: str = ""
+    connection: Json = field(default_factory=dict)
+    trouble: Json | None = None
+    last_training: Json | None = None
+    swept_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as last seen. `digest` is that of its training example, None when it has none; `problem` says why we
+    cannot predict it."""
+
+    task_id: int
+    data: Json
+    text_key: str
+    audit: bool = False
+    updated_at: str = ""
+    overlap: int = 1
+    digest: str | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A training's examples by content hash; `size` counts them."""
+
+    hash: str
+    created_at: datetime
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotRow:
+    """One example of a snapshot."""
+
+    task_id: int
+    digest: str
+    annotation_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A model version. `created_at` is set by the store; `parent` is the version that it was compared with."""
+
+    id: str
+    project_key: int
+    schema_digest: str
+    snapshot: str
+    created_at: datetime | None = None
+    parent: str | None = None
+    state: str = "accepted"
+    provisional: bool = False
+    reason: str = ""
+    scores: Json = field(default_factory=dict)
+    settings: Json = field(default_factory=dict)
+    label_counts: Json = field(default_factory=dict)
+    examples: int = 0
+    pinned: bool = False
+    weights_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What Label Studio sees as `ew-<n>`. state: ranking, pushing, active or retired; `whole` once all are pushed;
+    schema_digest: of the labelling config that its predictions are made for."""
+
+    n: int
+    project_key: int
+    version: str | None
+    state: str
+    whole: bool
+    created_at: datetime
+    schema_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """A task's place in a release. uncertainty: [0, 1), higher is less sure, None in the cold start; score: the
+    certainty that Label Studio sees, which is the order: lowest first; result: Label Studio's regions."""
+
+    task_id: int
+    uncertainty: float | None
+    score: float
+    reason: str = ""
+    result: tuple[Json, ...] = ()
+    audit: bool = False
+    pushed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message that waits for its receiver."""
+
+    id: int
+    topic: str
+    payload: Json
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A verb to run. attempts: times started; faults: times it ended unexpectedly; progress: [0, 1];
+    error: what/mend of the last attempt that failed; instants are UTC, aware."""
+
+    id: str
+    project_key: int | None
+    kind: str
+    lane: str
+    state: str
+    args: Json
+    attempts: int
+    faults: int
+    progress: float
+    message: str
+    error: Json | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    run_after: datetime | None
+    lease_until: datetime | None
+    cancel_at: datetime | None
+    sent_at: datetime | None

@@ -1,0 +1,155 @@
+"""Releases and the rank of each task in them. Higher `uncertainty` is less sure; the lowest `score` is
+labelled first."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, func, select
+
+from edgewise.errors import NotFound
+from edgewise.services.store.database import CHUNK, WRITE_CHUNK, chunks, now, read_as
+from edgewise.services.store.records import Rank, Release
+from edgewise.services.store.tables import projects, ranks, releases, tasks
+from edgewise.services.store.training import Training
+
+RANK_COLUMNS = [ranks.c[f.name] for f in fields(Rank)]
+
+
+class Releases(Training):
+    """Queries on releases and ranks."""
+
+    def new_release(self, key: int, version: str | None, schema_digest: str) -> Release:
+        """The project's next release, in state "ranking". Numbers are never used twice."""
+        with self._write() as connection:
+            self._hold(connection, key)
+            counting = (
+                projects.update().where(projects.c.key == key).values(release_counter=projects.c.release_counter + 1)
+            )
+            n = connection.execute(counting.returning(projects.c.release_counter)).scalar_one()
+            release = Release(n, key, version, "ranking", False, now(), schema_digest)
+            connection.execute(releases.insert().values(asdict(release)))
+        return release
+
+    def release(self, key: int, n: int) -> Release:
+        """The release `ew-<n>`. NotFound if the project has none."""
+        with self._read() as connection:
+            mine = releases.select().where(releases.c.project_key == key, releases.c.n == n)
+            row = connection.execute(mine).one_or_none()
+        if row is None:
+            raise _unknown(key, n)
+        return read_as(Release, row)
+
+    def releases(self, key: int) -> list[Release]:
+        """All releases of the project, newest first."""
+        with self._read() as connection:
+            mine = releases.select().where(releases.c.project_key == key).order_by(releases.c.n.desc())
+            return [read_as(Release, row) for row in connection.execute(mine)]
+
+    def update_release(self, key: int, n: int, **fields: Any) -> Release:
+        """Set these fields. NotFound if there is no such release."""
+        mine = releases.update().where(releases.c.project_key == key, releases.c.n == n)
+        with self._write() as connection:
+            row = connection.execute(mine.values(fields).returning(*releases.columns)).one_or_none()
+        if row is None:
+            raise _unknown(key, n)
+        return read_as(Release, row)
+
+    def save_ranks(self, key: int, n: int, new: Iterable[Rank]) -> None:
+        """Keep ranks of a release, in small steps. Again is harmless: a rank stays pushed. Those of tasks that are
+        not here (any more) are left out."""
+        for some in chunks(new, WRITE_CHUNK):
+            by_id = {rank.task_id: rank for rank in some}
+            with self._write() as connection:
+                self._hold(connection, key)
+                mine = select(tasks.c.task_id, tasks.c.open).where(
+                    tasks.c.project_key == key, tasks.c.task_id.in_(by_id)
+                )
+                here = connection.execute(mine.order_by(tasks.c.task_id)).all()
+                who = {"project_key": key, "release": n}
+                rows = [
+                    asdict(by_id[i]) | who | {"result": list(by_id[i].result), "open": is_open} for i, is_open in here
+                ]
+                self._put(connection, ranks, rows, keep=("pushed",))
+
+    def ranks(self, key: int, n: int, ids: Iterable[int]) -> dict[int, Rank]:
+        """The ranks of these tasks in the release, by task id; a task without one is missing."""
+        found: dict[int, Rank] = {}
+        for some in chunks(ids):
+            with self._read() as connection:
+                mine = select(*RANK_COLUMNS).where(_of(key, n), ranks.c.task_id.in_(some))
+                found.update({row.task_id: read_as(Rank, row) for row in connection.execute(mine)})
+        return found
+
+    def unpushed(self, key: int, n: int, limit: int | None = None) -> list[Rank]:
+        """The first ranks that Label Studio has not got yet, in order; closed tasks too."""
+        return self._in_order(select(*RANK_COLUMNS).where(_of(key, n), ranks.c.pushed.is_(False)), limit)
+
+    def mark_pushed(self, key: int, n: int, ids: Iterable[int]) -> None:
+        """Label Studio has the ranks of these tasks."""
+        for some in chunks(ids):
+            with self._write() as connection:
+                connection.execute(ranks.update().where(_of(key, n), ranks.c.task_id.in_(some)).values(pushed=True))
+
+    def hardest(self, key: int, n: int, limit: int, threshold: float | None = None) -> list[Rank]:
+        """The first open ranks that are not audit tasks, in order. threshold: only those at least so uncertain.
+        Its time grows with `limit`, not with the pool."""
+        wanted = and_(_of(key, n), ranks.c.open.is_(True), ranks.c.audit.is_(False))
+        if threshold is not None:
+            wanted = and_(wanted, ranks.c.uncertainty >= threshold)
+        return self._in_order(select(*RANK_COLUMNS).where(wanted), limit)
+
+    def _in_order(self, query: Select[Any], limit: int | None) -> list[Rank]:
+        ordered = query.order_by(ranks.c.score, ranks.c.task_id).limit(limit)
+        with self._read() as connection:
+            return [read_as(Rank, row) for row in connection.execute(ordered)]
+
+    def order(self, key: int, n: int, limit: int | None = None) -> list[int]:
+        """The open tasks of the release, audit tasks too, in the order in which Label Studio serves them: lowest
+        score first."""
+        mine = select(ranks.c.task_id).where(_of(key, n), ranks.c.open.is_(True))
+        with self._read() as connection:
+            return list(connection.execute(mine.order_by(ranks.c.score, ranks.c.task_id).limit(limit)).scalars())
+
+    def unranked(self, key: int, n: int, limit: int) -> list[int]:
+        """Open tasks that the release has no rank of, ascending; those that cannot be predicted are left out."""
+        same = and_(ranks.c.project_key == key, ranks.c.release == n, ranks.c.task_id == tasks.c.task_id)
+        mine = (
+            select(tasks.c.task_id)
+            .where(tasks.c.project_key == key, tasks.c.open.is_(True), tasks.c.problem.is_(None))
+            .where(~select(ranks.c.task_id).where(same).exists())
+        )
+        with self._read() as connection:
+            return list(connection.execute(mine.order_by(tasks.c.task_id).limit(limit)).scalars())
+
+    def taken_scores(self, key: int, n: int) -> list[float]:
+        """All scores of the release, ascending: a task that joins it needs another one."""
+        with self._read() as connection:
+            return list(connection.execute(select(ranks.c.score).where(_of(key, n)).order_by(ranks.c.score)).scalars())
+
+    def pool_size(self, key: int, n: int) -> int:
+        """How many tasks `hardest` chooses from."""
+        return self._count(_of(key, n), ranks.c.open.is_(True), ranks.c.audit.is_(False))
+
+    def count_above(self, key: int, n: int, threshold: float) -> int:
+        """How many of them are at least so uncertain."""
+        unsure = ranks.c.uncertainty >= threshold
+        return self._count(_of(key, n), ranks.c.open.is_(True), ranks.c.audit.is_(False), unsure)
+
+    def _count(self, *wanted: ColumnElement[bool]) -> int:
+        with self._read() as connection:
+            return int(connection.execute(select(func.count()).select_from(ranks).where(*wanted)).scalar_one())
+
+    def drop_ranks(self, key: int, n: int) -> None:
+        """Forget the ranks of a release, in small steps."""
+        some = select(ranks.c.task_id).where(_of(key, n)).limit(CHUNK).scalar_subquery()
+        while self._delete(ranks.delete().where(_of(key, n), ranks.c.task_id.in_(some))):
+            pass
+
+
+def _of(key: int, n: int) -> ColumnElement[bool]:
+    return and_(ranks.c.project_key == key, ranks.c.release == n)
+
+
+def _unknown(key: int, n: int) -> NotFound:
+    return NotFound(f"Project {key} has no release {n}.", "See /projects/<id>/status for its release.")

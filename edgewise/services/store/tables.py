@@ -1,0 +1,282 @@
+"""The tables, for SQLite and PostgreSQL alike. Knows no query.
+
+JSON is text that we dump ourselves in ASCII: a NUL or half a surrogate pair in a task stays an escape, which both
+databases take. Instants are UTC and aware in Python.
+"""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    func,
+)
+
+
+class JsonText(TypeDecorator[Any]):
+    """Any JSON value in a text column; None is NULL."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        """Python to text."""
+        return None if value is None else json.dumps(value, separators=(",", ":"))
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """Text to Python."""
+        return None if value is None else json.loads(value)
+
+
+class CleanText(TypeDecorator[str]):
+    """Text in which what a database refuses (NUL, lone surrogates) is replaced by U+FFFD."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Python to text."""
+        if value is None:
+            return None
+        return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+class Instant(TypeDecorator[datetime]):
+    """A moment: aware in Python; timestamptz in PostgreSQL, UTC without zone in SQLite."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Python to column."""
+        if value is None:
+            return None
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Column to Python."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _partial(where: Any) -> dict[str, Any]:
+    return {"sqlite_where": where, "postgresql_where": where}
+
+
+def _project_key(**options: Any) -> "Column[int]":
+    return Column("project_key", Integer, ForeignKey("projects.key"), nullable=False, **options)
+
+
+metadata = MetaData()
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("key", Integer, primary_key=True),
+    Column("address", CleanText, nullable=False),
+    Column("ls_id", BigInteger, nullable=False),
+    Column("created_at", CleanText, nullable=False),
+    Column("title", CleanText, nullable=False),
+    Column("label_config", CleanText, nullable=False),
+    Column("maximum_annotations", Integer, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("watermark", Text),
+    Column("serving", Text),
+    Column("active_release", Integer),
+    Column("release_counter", Integer, nullable=False),
+    Column("note", CleanText, nullable=False),
+    Column("connection", JsonText, nullable=False),
+    Column("trouble", JsonText),
+    Column("last_training", JsonText),
+    Column("swept_at", Instant),
+    sqlite_autoincrement=True,  # a key is never given twice: folders are named after it
+)
+Index("one_live_project", projects.c.address, projects.c.ls_id, unique=True, **_partial(projects.c.state != "gone"))
+
+people = Table(
+    "people",
+    metadata,
+    _project_key(primary_key=True),
+    Column("person", BigInteger, primary_key=True, autoincrement=False),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    _project_key(primary_key=True),
+    Column("task_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("data", JsonText, nullable=False),
+    Column("text_key", CleanText, nullable=False),
+    Column("audit", Boolean, nullable=False),
+    Column("updated_at", Text, nullable=False),
+    Column("overlap", Integer, nullable=False),
+    Column("digest", Text),
+    Column("problem", CleanText),
+    Column("finished", Integer, nullable=False),  # annotations that are done and not cancelled
+    Column("skippers", Integer, nullable=False),  # distinct people who skipped it
+    Column("open", Boolean, nullable=False),  # the design's "Open"; ranks carry a copy
+)
+Index("tasks_open", tasks.c.project_key, tasks.c.task_id, **_partial(tasks.c.open.is_(True)))
+Index("tasks_labelled", tasks.c.project_key, tasks.c.task_id, **_partial(tasks.c.digest.is_not(None)))
+Index("tasks_skipped", tasks.c.project_key, tasks.c.task_id, **_partial(tasks.c.skippers > 0))
+
+annotations = Table(
+    "annotations",
+    metadata,
+    _project_key(primary_key=True),
+    Column("task_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("updated_at", Text, nullable=False),
+    Column("completed_by", BigInteger),
+    Column("ground_truth", Boolean, nullable=False),
+    Column("was_cancelled", Boolean, nullable=False),
+    Column("unopened", Boolean, nullable=False),
+    Column("lead_time", Float),
+    Column("parent_prediction", BigInteger),
+    Column("result", JsonText, nullable=False),
+    ForeignKeyConstraint(["project_key", "task_id"], ["tasks.project_key", "tasks.task_id"], ondelete="CASCADE"),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    _project_key(primary_key=True),
+    Column("hash", Text, primary_key=True),
+    Column("turn", Integer, nullable=False),  # the highest is the last snapshot, whatever the clock says
+    Column("created_at", Instant, nullable=False),
+    Column("size", Integer, nullable=False),
+)
+
+snapshot_rows = Table(
+    "snapshot_rows",
+    metadata,
+    _project_key(primary_key=True),
+    Column("hash", Text, primary_key=True),
+    Column("task_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", Text, nullable=False),
+    Column("annotation_ids", JsonText, nullable=False),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    _project_key(primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("created_at", Instant, nullable=False),
+    Column("schema_digest", Text, nullable=False),
+    Column("snapshot", Text, nullable=False),
+    Column("parent", Text),
+    Column("state", Text, nullable=False),
+    Column("provisional", Boolean, nullable=False),
+    Column("reason", CleanText, nullable=False),
+    Column("scores", JsonText, nullable=False),
+    Column("settings", JsonText, nullable=False),
+    Column("label_counts", JsonText, nullable=False),
+    Column("examples", Integer, nullable=False),
+    Column("pinned", Boolean, nullable=False),
+    Column("weights_hash", Text, nullable=False),
+)
+
+version_predictions = Table(
+    "version_predictions",
+    metadata,
+    _project_key(primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("purpose", Text, primary_key=True),
+    Column("task_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("result", JsonText, nullable=False),
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    _project_key(primary_key=True),
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    Column("version", Text),
+    Column("state", Text, nullable=False),
+    Column("whole", Boolean, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("schema_digest", Text, nullable=False),
+)
+
+ranks = Table(
+    "ranks",
+    metadata,
+    _project_key(primary_key=True),
+    Column("task_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("release", Integer, primary_key=True, autoincrement=False),
+    Column("uncertainty", Float),
+    Column("score", Float, nullable=False),
+    Column("reason", CleanText, nullable=False),
+    Column("result", JsonText, nullable=False),
+    Column("audit", Boolean, nullable=False),
+    Column("pushed", Boolean, nullable=False),
+    Column("open", Boolean, nullable=False),  # copy of the task's, so that hardest() meets no closed row
+    ForeignKeyConstraint(["project_key", "task_id"], ["tasks.project_key", "tasks.task_id"], ondelete="CASCADE"),
+)
+_release, _place = (ranks.c.project_key, ranks.c.release), (ranks.c.score, ranks.c.task_id)
+# Whole, not partial: without statistics SQLite would take any other index that begins the same.
+Index("ranks_hardest", *_release, ranks.c.open, ranks.c.audit, *_place, ranks.c.uncertainty)
+Index("ranks_unpushed", *_release, *_place, **_partial(ranks.c.pushed.is_(False)))
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("topic", Text, nullable=False),
+    Column("payload", JsonText, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("until", Instant, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("project_key", Integer),  # no foreign key: `forget` outlives its project
+    Column("kind", Text, nullable=False),
+    Column("lane", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("args", JsonText, nullable=False),
+    Column("attempts", Integer, nullable=False),  # also the fence: who started attempt n may not write into n + 1
+    Column("faults", Integer, nullable=False),
+    Column("progress", Float, nullable=False),
+    Column("message", CleanText, nullable=False),
+    Column("error", JsonText),
+    Column("created_at", Instant, nullable=False),
+    Column("started_at", Instant),
+    Column("finished_at", Instant),
+    Column("run_after", Instant),
+    Column("lease_until", Instant),
+    Column("cancel_at", Instant),
+    Column("sent_at", Instant),  # when the transport was last told of it
+)
+_whose = (func.coalesce(jobs.c.project_key, 0), jobs.c.kind)
+Index("one_job_waits", *_whose, unique=True, **_partial(jobs.c.state == "queued"))
+Index("one_job_runs", *_whose, unique=True, **_partial(jobs.c.state == "running"))
+Index("jobs_waiting", jobs.c.lane, jobs.c.created_at, **_partial(jobs.c.state == "queued"))
+Index("jobs_newest", jobs.c.created_at)

@@ -1,0 +1,196 @@
+"""Tasks with their annotations: what Label Studio has, as last seen, and which tasks are open.
+
+Does not know how an example is made of annotations: callers bring its digest with the task.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, case, func, select
+
+from edgewise.labels.annotations import Annotation
+from edgewise.services.store.database import CHUNK, chunks, read_as
+from edgewise.services.store.projects import Projects
+from edgewise.services.store.records import Task
+from edgewise.services.store.tables import annotations, people, ranks, tasks
+
+TASK_COLUMNS = [tasks.c[f.name] for f in fields(Task)]
+Known = dict[int, tuple[str, bool]]  # task id -> text_key, audit
+
+
+class Tasks(Projects):
+    """Queries on tasks."""
+
+    def upsert_tasks(self, key: int, new: Sequence[Task], annotated: Mapping[int, Sequence[Annotation]]) -> set[int]:
+        """Bring these tasks up to date in one transaction (callers: a page, not a pool), their annotations wholesale:
+        a task that `annotated` does not name has none. Returns the ids of those that are new or whose text or
+        annotations differ; a second call returns nothing.
+
+        `audit` is fixed when a text is first seen: it changes only with `text_key`. A changed text loses its ranks.
+        """
+        by_id = {task.task_id: task for task in new}
+        with self._write() as connection:
+            self._hold(connection, key)
+            known = self._known(connection, key, by_id)
+            before = self._annotations(connection, key, by_id)
+            after = {i: tuple(sorted(annotated.get(i, ()), key=lambda a: a.id)) for i in by_id}
+            retold = {i for i in by_id if before.get(i, ()) != after[i]}
+            retexted = {i for i, task in by_id.items() if i in known and known[i][0] != task.text_key}
+            rows = [_task_row(key, task, after[i], known) for i, task in sorted(by_id.items())]
+            self._put(connection, tasks, rows, keep=("open",))
+            for some in chunks(retexted):
+                connection.execute(ranks.delete().where(ranks.c.project_key == key, ranks.c.task_id.in_(some)))
+            self._replace_annotations(connection, key, {i: after[i] for i in sorted(retold)})
+            self._refresh_open(connection, key, by_id)
+        return retold | retexted | (by_id.keys() - known.keys())
+
+    def _known(self, connection: Connection, key: int, ids: Iterable[int]) -> Known:
+        found: Known = {}
+        columns = (tasks.c.task_id, tasks.c.text_key, tasks.c.audit)
+        for some in chunks(ids):
+            rows = connection.execute(select(*columns).where(tasks.c.project_key == key, tasks.c.task_id.in_(some)))
+            found.update({row.task_id: (row.text_key, row.audit) for row in rows})
+        return found
+
+    def _annotations(self, connection: Connection, key: int, ids: Iterable[int]) -> dict[int, tuple[Annotation, ...]]:
+        found: dict[int, list[Annotation]] = {}
+        for some in chunks(ids):
+            mine = annotations.select().where(annotations.c.project_key == key, annotations.c.task_id.in_(some))
+            for row in connection.execute(mine.order_by(annotations.c.task_id, annotations.c.id)):
+                found.setdefault(row.task_id, []).append(read_as(Annotation, row))
+        return {task_id: tuple(many) for task_id, many in found.items()}
+
+    def _replace_annotations(self, connection: Connection, key: int, new: Mapping[int, Sequence[Annotation]]) -> None:
+        for some in chunks(new):
+            old = (annotations.c.project_key == key) & annotations.c.task_id.in_(some)
+            connection.execute(annotations.delete().where(old))
+        rows = [
+            asdict(a) | {"project_key": key, "task_id": i, "result": list(a.result)} for i, s in new.items() for a in s
+        ]
+        self._put(connection, annotations, rows)
+        seen = sorted({row["completed_by"] for row in rows if row["completed_by"] is not None})
+        known = set(connection.execute(select(people.c.person).where(people.c.project_key == key)).scalars())
+        fresh = [person for person in seen if person not in known]
+        self._put(connection, people, [{"project_key": key, "person": person} for person in fresh])
+        if fresh:  # what everybody had skipped, this person has not
+            skipped = select(tasks.c.task_id).where(tasks.c.project_key == key, tasks.c.skippers > 0)
+            self._refresh_open(connection, key, connection.execute(skipped).scalars().all())
+
+    def _refresh_open(self, connection: Connection, key: int, ids: Iterable[int]) -> None:
+        """Recompute `open` of these tasks, and its copy in their ranks."""
+        everybody = select(func.count()).where(people.c.project_key == key).scalar_subquery()
+        skipped = and_(tasks.c.finished == 0, tasks.c.skippers > 0, tasks.c.skippers >= everybody)
+        is_open = and_(tasks.c.finished < tasks.c.overlap, ~skipped)
+        own = and_(tasks.c.project_key == ranks.c.project_key, tasks.c.task_id == ranks.c.task_id)
+        theirs = select(tasks.c.open).where(own).scalar_subquery()
+        for some in chunks(ids):
+            mine = (tasks.c.project_key == key) & tasks.c.task_id.in_(some)
+            connection.execute(tasks.update().where(mine, tasks.c.open != is_open).values(open=is_open))
+            ranked = (ranks.c.project_key == key) & ranks.c.task_id.in_(some)
+            connection.execute(ranks.update().where(ranked, ranks.c.open != theirs).values(open=theirs))
+
+    def delete_tasks(self, key: int, ids: Iterable[int]) -> None:
+        """Forget these tasks, their annotations and their ranks."""
+        for some in chunks(ids):
+            with self._write() as connection:
+                connection.execute(tasks.delete().where(tasks.c.project_key == key, tasks.c.task_id.in_(some)))
+
+    def task_ids(self, key: int) -> set[int]:
+        """All tasks of the project."""
+        with self._read() as connection:
+            return set(connection.execute(select(tasks.c.task_id).where(tasks.c.project_key == key)).scalars())
+
+    def open_task_ids(self, key: int, audit: bool | None = None) -> list[int]:
+        """The open tasks, ascending; only (no) audit tasks where `audit` says so."""
+        wanted = [tasks.c.project_key == key, tasks.c.open.is_(True)]
+        if audit is not None:
+            wanted.append(tasks.c.audit.is_(audit))
+        with self._read() as connection:
+            found = connection.execute(select(tasks.c.task_id).where(*wanted).order_by(tasks.c.task_id))
+            return list(found.scalars())
+
+    def tasks(self, key: int, ids: Iterable[int]) -> dict[int, Task]:
+        """Those of these tasks that we know, by id, in the order asked."""
+        asked = list(dict.fromkeys(ids))
+        found: dict[int, Task] = {}
+        for some in chunks(asked):
+            with self._read() as connection:
+                mine = select(*TASK_COLUMNS).where(tasks.c.project_key == key, tasks.c.task_id.in_(some))
+                found.update({row.task_id: read_as(Task, row) for row in connection.execute(mine)})
+        return {task_id: found[task_id] for task_id in asked if task_id in found}
+
+    def labelled(self, key: int) -> Iterator[tuple[Task, list[Annotation]]]:
+        """Tasks that have a training example (audit tasks too), ascending, with all their annotations.
+        Read page by page: what changes meanwhile may or may not be seen."""
+        return self._annotated(key, tasks.c.digest.is_not(None))
+
+    def annotated(self, key: int) -> Iterator[tuple[Task, list[Annotation]]]:
+        """As labelled(), of all tasks with any annotation: to make their digests anew when the schema changes."""
+        own = and_(annotations.c.project_key == tasks.c.project_key, annotations.c.task_id == tasks.c.task_id)
+        return self._annotated(key, select(annotations.c.id).where(own).exists())
+
+    def _annotated(self, key: int, wanted: ColumnElement[bool]) -> Iterator[tuple[Task, list[Annotation]]]:
+        last = None
+        while True:
+            page = (
+                select(*TASK_COLUMNS).where(tasks.c.project_key == key, wanted).order_by(tasks.c.task_id).limit(CHUNK)
+            )
+            with self._read() as connection:
+                rows = connection.execute(page if last is None else page.where(tasks.c.task_id > last)).all()
+                theirs = self._annotations(connection, key, [row.task_id for row in rows])
+            yield from ((read_as(Task, row), list(theirs.get(row.task_id, ()))) for row in rows)
+            if len(rows) < CHUNK:
+                return
+            last = rows[-1].task_id
+
+    def counts(self, key: int) -> dict[str, int]:
+        """How many: tasks, audit, open, open_audit, labelled (not audit), audit_labelled, problems, people."""
+        labelled, audit, is_open = tasks.c.digest.is_not(None), tasks.c.audit.is_(True), tasks.c.open.is_(True)
+        conditions: dict[str, ColumnElement[bool]] = {
+            "tasks": tasks.c.task_id.is_not(None),
+            "audit": audit,
+            "open": is_open,
+            "open_audit": and_(is_open, audit),
+            "labelled": and_(labelled, tasks.c.audit.is_(False)),
+            "audit_labelled": and_(labelled, audit),
+            "problems": tasks.c.problem.is_not(None),
+        }
+        sums = [func.coalesce(func.sum(case((c, 1), else_=0)), 0).label(name) for name, c in conditions.items()]
+        with self._read() as connection:
+            row = connection.execute(select(*sums).where(tasks.c.project_key == key)).one()
+            seen = connection.execute(select(func.count()).where(people.c.project_key == key)).scalar_one()
+        return {name: int(value) for name, value in row._mapping.items()} | {"people": int(seen)}
+
+    def set_problems(self, key: int, problems: Mapping[int, str | None]) -> None:
+        """Say of each task why we cannot predict it, or None: we can."""
+        self._set(key, "problem", problems)
+
+    def problems(self, key: int, limit: int) -> dict[int, str]:
+        """Tasks that cannot be predicted, and why."""
+        mine = select(tasks.c.task_id, tasks.c.problem).where(tasks.c.project_key == key, tasks.c.problem.is_not(None))
+        with self._read() as connection:
+            rows = connection.execute(mine.order_by(tasks.c.task_id).limit(limit))
+            return {row.task_id: row.problem for row in rows}
+
+    def set_digests(self, key: int, digests: Mapping[int, str | None]) -> None:
+        """The training examples' digests, made anew under another schema; None where there is no example."""
+        self._set(key, "digest", digests)
+
+    def _set(self, key: int, column: str, values: Mapping[int, str | None]) -> None:
+        for some in chunks(sorted(values.items())):
+            with self._write() as connection:
+                for task_id, value in some:
+                    mine = (tasks.c.project_key == key) & (tasks.c.task_id == task_id)
+                    connection.execute(tasks.update().where(mine).values({column: value}))
+
+
+def _task_row(key: int, task: Task, theirs: Sequence[Annotation], known: Known) -> dict[str, Any]:
+    text_key, audit = known.get(task.task_id, (None, task.audit))
+    return asdict(task) | {
+        "project_key": key,
+        "audit": audit if text_key == task.text_key else task.audit,
+        "finished": sum(not a.was_cancelled for a in theirs),
+        "skippers": len({a.completed_by for a in theirs if a.was_cancelled}),
+        "open": True,  # of a new row, until _refresh_open
+    }

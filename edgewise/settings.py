@@ -1,0 +1,72 @@
+"""All that we can be told from outside: one frozen value, read once from the environment. The only file that reads it.
+
+Each field is the variable of the same name in capitals: `data_dir` is DATA_DIR.
+"""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from edgewise.errors import SettingsError
+
+Auto = Literal["auto"]
+
+
+class Settings(BaseSettings):
+    """Our settings; README.md lists them with their meaning."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    label_studio_host: str = "http://localhost:8080"
+    label_studio_api_key: SecretStr = SecretStr("")
+    baseline_model_name: str = "dslim/bert-base-NER"
+    finetuned_model_name: str = Field(default="finetuned_model", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    start_training_each_n_updates: int = Field(default=10, ge=1)
+    learning_rate: Annotated[float, Field(gt=0)] | Auto = 2e-5
+    num_train_epochs: Annotated[float, Field(gt=0)] | Auto = 3
+    weight_decay: float = Field(default=0.01, ge=0)
+    max_sequence_length: int = Field(default=128, ge=16)
+    uncertainty_threshold: float = Field(default=0.8, ge=0, le=1)
+    samples_per_iteration: int = Field(default=500, ge=1)
+    mlflow_tracking_uri: str = "sqlite:///mlruns.db"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    data_dir: Path = Path("data")
+    model_dir_setting: Path | None = Field(default=None, validation_alias="MODEL_DIR")
+    redis_url: SecretStr | None = None
+    database_url_setting: SecretStr | None = Field(default=None, validation_alias="DATABASE_URL")
+    basic_auth_user: str = ""
+    basic_auth_pass: SecretStr = SecretStr("")
+    allow_anonymous: bool = False
+    host: str = "127.0.0.1"
+    port: int = Field(default=9090, ge=0, le=65535)
+    workers: int = Field(default=1, ge=1)
+    threads: int = Field(default=8, ge=1)
+    model_cache_mb: int = Field(default=512, ge=1)
+    audit_fraction: float = Field(default=0.1, gt=0, lt=0.5)
+    audit_prelabel: bool = False
+    sync_interval_s: float = Field(default=30, gt=0)
+    seed: int = 0
+
+    @property
+    def model_dir(self) -> Path:
+        """Where weights are: MODEL_DIR, else a folder in DATA_DIR."""
+        return (self.model_dir_setting or self.data_dir / "models").resolve()
+
+    @cached_property
+    def database_url(self) -> SecretStr:
+        """DATABASE_URL, else SQLite in DATA_DIR. Secret, as it may hold a password."""
+        return self.database_url_setting or SecretStr(f"sqlite:///{self.data_dir.resolve() / 'edgewise.db'}")
+
+
+def read_settings() -> Settings:
+    """The settings of this process. Raises SettingsError: which variable is wrong and how, never its value."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        raise SettingsError(
+            f"The environment has settings that we cannot use. {faults}.", "Correct or unset them."
+        ) from None

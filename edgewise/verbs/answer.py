@@ -1,0 +1,339 @@
+"""What callers are told: predictions, the hardest tasks, status. Reads the store first, a model only when it must.
+
+Everything here answers within Label Studio's deadlines; whatever takes longer is a job.
+"""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from edgewise.errors import Conflict, EdgewiseError, InputError
+from edgewise.labels.schema import Schema
+from edgewise.services.store import Job, Project, Rank, Version
+from edgewise.verbs.rank import release_name
+from edgewise.verbs.scoring import readable, score, taggers
+from edgewise.verbs.system import System, schema_of
+
+log = logging.getLogger(__name__)
+LIVE = "ew-live"
+DEADLINE_S = 60.0  # Label Studio waits 100 s for /predict, and drops the whole batch when it passes
+BATCH = 64
+UNKNOWN_SCORE = 0.5
+MOST_SAMPLES = 10_000
+
+Json = dict[str, Any]
+
+
+def version_name(system: System, project: Project) -> str:
+    """The version that /setup and /predict answer under.
+
+    While a release is being pushed it is another name: Label Studio would store our answer beside the pushed
+    prediction, and the task's score would count double.
+    """
+    if project.active_release is None:
+        return LIVE
+    release = system.store.release(project.key, project.active_release)
+    return release_name(project.active_release) if release.whole else LIVE
+
+
+def predict(system: System, project: Project, tasks: Sequence[Json], drawn: Sequence[Json] | None) -> list[Json]:
+    """One prediction per task, in order: from the active release, else from a model, else empty.
+
+    drawn: regions that the annotator has just drawn; then only spans that do not overlap them are answered.
+    """
+    name = version_name(system, project)
+    known = ranks_of(system, project, tasks) if drawn is None else {}
+    answers = [prediction(known.get(task.get("id", -1)), name) for task in tasks]
+    missing = [position for position, task in enumerate(tasks) if task.get("id") not in known]
+    for position, answer in live(system, project, [tasks[position] for position in missing]).items():
+        answers[missing[position]] = answer | {"model_version": name}
+    if drawn:
+        return [without_overlaps(answer, drawn) for answer in answers]
+    return answers
+
+
+def ranks_of(system: System, project: Project, tasks: Sequence[Json]) -> dict[int, Rank]:
+    """The active release's ranks of these tasks."""
+    if project.active_release is None:
+        return {}
+    ids = [task["id"] for task in tasks if isinstance(task.get("id"), int)]
+    return system.store.ranks(project.key, project.active_release, ids)
+
+
+def prediction(rank: Rank | None, name: str) -> Json:
+    """A rank as Label Studio's prediction; an empty one for a task without."""
+    if rank is None:
+        return {"result": [], "score": UNKNOWN_SCORE, "model_version": name}
+    return {"result": list(rank.result), "score": rank.score, "model_version": name}
+
+
+def live(system: System, project: Project, tasks: Sequence[Json]) -> dict[int, Json]:
+    """Position -> prediction by the model that serves, until the deadline; tasks that cannot be read are left out."""
+    schema = schema_of(project)
+    if schema is None or not tasks:
+        return {}
+    version = system.store.version(project.key, project.serving) if project.serving else None
+    models = taggers(system, project, schema, version)
+    if not models:
+        return {}
+    data = [dict(task.get("data") or {}) for task in tasks]
+    good, bad = readable(schema, data)
+    note_problems(system, project, tasks, bad)
+    answers: dict[int, Json] = {}
+    started = time.monotonic()
+    for start in range(0, len(good), BATCH):
+        if time.monotonic() - started > DEADLINE_S:
+            log.warning("%d of %d tasks were not predicted within the deadline", len(good) - start, len(good))
+            break
+        answers |= predict_batch(system, schema, models, data, good[start : start + BATCH])
+    return answers
+
+
+def predict_batch(
+    system: System, schema: Schema, models: Any, data: Sequence[Json], positions: Sequence[int]
+) -> dict[int, Json]:
+    """Position -> prediction. If the batch fails each task is tried alone, so that one bad text costs only itself."""
+    try:
+        scored = score(system, schema, models, [data[position] for position in positions], lambda done: None)
+    except Exception as error:
+        if len(positions) == 1:
+            log.warning("a task could not be predicted: %s", type(error).__name__)
+            return {}
+        alone = [predict_batch(system, schema, models, data, [position]) for position in positions]
+        return {position: answer for answers in alone for position, answer in answers.items()}
+    assert scored.uncertainty is not None
+    return {
+        position: {"result": result, "score": float(1 - uncertainty)}
+        for position, result, uncertainty in zip(positions, scored.results, scored.uncertainty, strict=True)
+    }
+
+
+def note_problems(system: System, project: Project, tasks: Sequence[Json], bad: Mapping[int, str]) -> None:
+    """Name in status the tasks that we could not read."""
+    named = {
+        tasks[position]["id"]: what for position, what in bad.items() if isinstance(tasks[position].get("id"), int)
+    }
+    if named:
+        system.store.set_problems(project.key, named)
+
+
+def without_overlaps(answer: Json, drawn: Sequence[Json]) -> Json:
+    """The answer without regions that overlap what is drawn."""
+    taken = [
+        (region["value"]["start"], region["value"]["end"])
+        for region in drawn
+        if isinstance(region.get("value"), dict) and {"start", "end"} <= region["value"].keys()
+    ]
+    kept = [
+        region
+        for region in answer["result"]
+        if not any(region["value"]["start"] < end and start < region["value"]["end"] for start, end in taken)
+    ]
+    return answer | {"result": kept}
+
+
+def select_samples(
+    system: System, project: Project, limit: int | None, strategy: str | None, threshold: float | None
+) -> Json:
+    """The hardest open tasks, first to be labelled first; never audit tasks. `threshold` filters."""
+    settings = system.settings
+    limit = settings.samples_per_iteration if limit is None else limit
+    if not 0 <= limit <= MOST_SAMPLES:
+        raise InputError(f"limit is {limit}.", f"Ask for 0 to {MOST_SAMPLES} tasks.")
+    if strategy not in (None, system.uncertainty.default):
+        known = ", ".join(sorted(system.uncertainty.scores))
+        raise (
+            Conflict(
+                f"The order was made by {system.uncertainty.default!r}, not by {strategy!r}.",
+                "Leave strategy out, or rank the project with that strategy first.",
+            )
+            if strategy in system.uncertainty.scores
+            else InputError(f"There is no strategy {strategy!r}.", f"Choose one of {known}, or leave it out.")
+        )
+    if project.active_release is None:
+        raise Conflict(
+            f"Project {project.ls_id} has no order yet.",
+            "Wait for the first ranking: GET /projects/<id>/status says when.",
+        )
+    ranks = system.store.hardest(project.key, project.active_release, limit, threshold=threshold)
+    release = system.store.release(project.key, project.active_release)
+    samples = [
+        {
+            "task_id": rank.task_id,
+            "uncertainty": rank.uncertainty,
+            "above_threshold": rank.uncertainty is not None and rank.uncertainty >= settings.uncertainty_threshold,
+            "reason": rank.reason,
+        }
+        for rank in ranks
+    ]
+    return {
+        "project_id": project.ls_id,
+        "model_version": release.version,
+        "task_ids": [rank.task_id for rank in ranks],
+        "samples": samples,
+        "pool_size": system.store.pool_size(project.key, project.active_release),
+    }
+
+
+def status(system: System, project: Project) -> Json:
+    """Where a project stands, why nothing happens now if nothing does, and the next step."""
+    store = system.store
+    counts = store.counts(project.key)
+    updates = store.updates(project.key)
+    jobs = system.queue.jobs(20, project_key=project.key)
+    versions = store.versions(project.key)
+    serving = next((version for version in versions if version.id == project.serving), None)
+    schema = schema_of(project)
+    running = [job for job in jobs if job.state == "running"]
+    phase = phase_of(project, serving is not None, {job.kind for job in running})
+    return {
+        "project_id": project.ls_id,
+        "title": project.title,
+        "phase": phase,
+        "why": why(system, project, updates, running),
+        "next_step": next_step(system, project, updates),
+        "labels_since_last_training": updates,
+        "training_starts_at": system.settings.start_training_each_n_updates,
+        "tasks": counts,
+        "tasks_left_above_threshold": above(system, project),
+        "model_version": version_summary(serving),
+        "versions": [version_summary(version) for version in versions],
+        "release": release_summary(system, project),
+        "note": project.note,
+        "trouble": project.trouble,
+        "ignored": list(schema.ignored) if schema else [],
+        "unreadable_tasks": store.problems(project.key, limit=20),
+        "checks": project.connection.get("checks", []),
+        "jobs": [job_summary(job) for job in jobs],
+        "at": datetime.now(UTC).isoformat(),
+    }
+
+
+def phase_of(project: Project, has_version: bool, running: set[str]) -> str:
+    """One word for where the project stands."""
+    if project.state != "live":
+        return project.state
+    if "train" in running:
+        return "training"
+    if "rank" in running:
+        return "ranking"
+    return "live" if has_version else "cold start"
+
+
+def why(system: System, project: Project, updates: int, running: Sequence[Job]) -> str:
+    """Why nothing happens now, or what does."""
+    if running:
+        return "; ".join(f"{job.kind} is running ({job.progress:.0%}) {job.message}".strip() for job in running)
+    if project.trouble:
+        return str(project.trouble["what"])
+    if project.state == "paused":
+        return "The project is paused."
+    if project.state == "connecting":
+        return "The connection is being made."
+    left = system.settings.start_training_each_n_updates - updates
+    if left > 0:
+        return f"{left} more labels start the next training."
+    return "A training is due and waits for its turn."
+
+
+def next_step(system: System, project: Project, updates: int) -> str:
+    """What a person can do now."""
+    if project.trouble:
+        return str(project.trouble["mend"])
+    if project.state == "paused":
+        return "Run `edgewise resume` when you want it to go on."
+    failed = [check for check in project.connection.get("checks", []) if not check["ok"]]
+    if failed:
+        return str(failed[0]["mend"])
+    return "In Label Studio, choose Label All Tasks: the next task is the one worth most."
+
+
+def above(system: System, project: Project) -> int | None:
+    """How many open tasks the model is still unsure of, by UNCERTAINTY_THRESHOLD; None before the first order."""
+    if project.active_release is None:
+        return None
+    return system.store.count_above(project.key, project.active_release, system.settings.uncertainty_threshold)
+
+
+def version_summary(version: Version | None) -> Json | None:
+    """A version as status shows it."""
+    if version is None:
+        return None
+    names = (
+        "id",
+        "state",
+        "provisional",
+        "reason",
+        "scores",
+        "examples",
+        "label_counts",
+        "parent",
+        "pinned",
+        "snapshot",
+    )
+    return {name: getattr(version, name) for name in names} | {"created_at": stamp(version.created_at)}
+
+
+def release_summary(system: System, project: Project) -> Json | None:
+    """The active release as status shows it."""
+    if project.active_release is None:
+        return None
+    release = system.store.release(project.key, project.active_release)
+    return {
+        "name": release_name(release.n),
+        "version": release.version,
+        "whole": release.whole,
+        "tasks": system.store.pool_size(project.key, release.n),
+    }
+
+
+def job_summary(job: Job) -> Json:
+    """A job as callers see it."""
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "state": job.state,
+        "progress": job.progress,
+        "message": job.message,
+        "attempts": job.attempts,
+        "error": job.error,
+        "created_at": stamp(job.created_at),
+        "started_at": stamp(job.started_at),
+        "finished_at": stamp(job.finished_at),
+        "run_after": stamp(job.run_after),
+    }
+
+
+def stamp(moment: datetime | None) -> str | None:
+    """A moment in JSON."""
+    return moment.isoformat() if moment else None
+
+
+def gauges(system: System) -> dict[str, float]:
+    """Numbers for Prometheus, over all projects."""
+    numbers = {"projects": 0.0, "open_tasks": 0.0, "labelled_tasks": 0.0, "audit_labelled_tasks": 0.0}
+    for project in system.store.projects():
+        counts = system.store.counts(project.key)
+        numbers["projects"] += 1
+        numbers["open_tasks"] += counts["open"]
+        numbers["labelled_tasks"] += counts["labelled"]
+        numbers["audit_labelled_tasks"] += counts["audit_labelled"]
+    return numbers | {
+        "unfinished_jobs": float(sum(job.state in ("queued", "running") for job in system.queue.jobs(200)))
+    }
+
+
+def ready(system: System) -> Json:
+    """Whether we can work: our database and Label Studio, each with what is wrong."""
+    parts: Json = {}
+    for name, probe in (("database", system.store.ping), ("label_studio", lambda: system.studio.version())):
+        try:
+            probe()
+            parts[name] = {"ready": True}
+        except EdgewiseError as error:
+            parts[name] = {"ready": False, "what": error.what, "mend": error.mend}
+        except Exception as error:
+            parts[name] = {"ready": False, "what": type(error).__name__, "mend": "See the server's log."}
+    return {"ready": all(part["ready"] for part in parts.values()), "parts": parts}

@@ -1,0 +1,186 @@
+"""connect and forget: make a project of Label Studio follow us, and undo all of it.
+
+connect takes over the backend's own webhook (events, secret header), switches the project to uncertainty sampling,
+makes the view and looks for what would fail silently. It changes nothing twice, so it may run at any time.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgewise.errors import StudioGone, StudioRefused, Unavailable
+from edgewise.services.jobs import Progress
+from edgewise.services.store import Project
+from edgewise.verbs.doctor import examine
+from edgewise.verbs.rank import release_name
+from edgewise.verbs.sync import refresh_project
+from edgewise.verbs.system import System, folder_name
+
+SECRET_HEADER = "X-Edgewise-Secret"
+SAMPLING = "Uncertainty sampling"
+VIEW = "Hardest first"
+EVENTS = (
+    "PROJECT_UPDATED",
+    "TASKS_CREATED",
+    "TASKS_DELETED",
+    "ANNOTATION_CREATED",
+    "ANNOTATIONS_CREATED",
+    "ANNOTATION_UPDATED",
+    "ANNOTATIONS_DELETED",
+)
+SHOWN_ANYWAY = {"tasks:predictions_score", "tasks:data"}
+COLUMNS = (
+    "inner_id", "completed_at", "total_annotations", "cancelled_annotations", "total_predictions", "annotators",
+    "annotations_results", "annotations_ids", "predictions_score", "predictions_model_versions", "predictions_results",
+    "file_upload", "storage_filename", "created_at", "updated_at", "updated_by", "avg_lead_time", "draft_exists",
+)  # fmt: skip
+
+
+def connect(system: System, project: Project, progress: Progress) -> None:
+    """Webhook, sampling, view and checks. Raises Unavailable until Label Studio has made the webhook: it comes last."""
+    project, _ = refresh_project(system, project, progress)
+    if project.state == "gone":
+        return
+    progress(0.2, "taking over the webhook")
+    project = take_webhook(system, project)
+    progress(0.5, "switching to uncertainty sampling")
+    project = take_sampling(system, project)
+    project = keep_view(system, project)
+    progress(0.8, "checking the connection")
+    checks = examine(system, project)
+    state = "live" if project.state == "connecting" else project.state
+    remember(system, project, state=state, checks=checks)
+    system.queue.enqueue("sync", project.key)
+
+
+def remember(system: System, project: Project, *, state: str | None = None, **facts: Any) -> Project:
+    """Add to what we know of the connection."""
+    connection = dict(system.by_key(project.key).connection) | facts
+    changes = {"connection": connection} | ({"state": state} if state else {})
+    return system.store.update_project(project.key, **changes)
+
+
+def backend_of(system: System, project: Project) -> Mapping[str, Any]:
+    """Our entry under the project's Model settings. Raises StudioRefused when there is none."""
+    backends = system.studio.backends(project.ls_id)
+    ours = project.connection.get("backend_url")
+    for backend in backends:
+        if ours is None or same_place(str(backend["url"]), str(ours)):
+            return backend
+    raise StudioRefused(
+        f"Project {project.ls_id} has no ML backend that points at us.",
+        "Open the project's Settings > Model, choose Connect Model, and give it this server's address.",
+    )
+
+
+def same_place(one: str, other: str) -> bool:
+    """Two addresses of one backend."""
+    return one.rstrip("/").casefold() == other.rstrip("/").casefold()
+
+
+def take_webhook(system: System, project: Project) -> Project:
+    """Put our secret and our events on the webhook that Label Studio made; remove doubles of it."""
+    backend = backend_of(system, project)
+    address = f"{str(backend['url']).rstrip('/')}/webhook"
+    ours = [hook for hook in system.studio.webhooks(project.ls_id) if same_place(str(hook["url"]), address)]
+    if not ours:
+        raise Unavailable(
+            "Label Studio has not made the webhook of our backend yet.",
+            "It makes one when the backend is added. If this stays, its network protection may refuse our address: "
+            "see docs/doctor.md.",
+        )
+    secret = project.connection.get("secret") or secrets.token_urlsafe(32)
+    # Kept before it is installed: a crash in between must not leave Label Studio with a secret that we do not know.
+    project = remember(system, project, secret=secret, backend_url=backend["url"], webhook=ours[0]["id"])
+    system.studio.update_webhook(
+        ours[0]["id"],
+        url=ours[0]["url"],
+        headers={SECRET_HEADER: secret},
+        actions=list(EVENTS),
+        send_for_all_actions=False,
+        send_payload=True,
+        is_active=True,
+    )
+    for double in ours[1:]:
+        system.studio.delete_webhook(double["id"])
+    return project
+
+
+def take_sampling(system: System, project: Project) -> Project:
+    """Switch to uncertainty sampling, remembering what was there before."""
+    raw = system.studio.project(project.ls_id)
+    if "before" not in project.connection:
+        before = {"sampling": raw.get("sampling"), "model_version": raw.get("model_version")}
+        project = remember(system, project, before=before)
+    if raw.get("sampling") != SAMPLING or not raw.get("show_collab_predictions"):
+        system.studio.update_project(project.ls_id, sampling=SAMPLING, show_collab_predictions=True)
+    return project
+
+
+def keep_view(system: System, project: Project) -> Project:
+    """The Data Manager tab, made once and brought up to date afterwards."""
+    existing = {view["id"] for view in system.studio.views(project.ls_id)}
+    known = project.connection.get("view")
+    if known is not None and known in existing:
+        system.studio.update_view(known, view_data())
+        return project
+    made = system.studio.create_view(project.ls_id, view_data())
+    return remember(system, project, view=made["id"])
+
+
+def view_data() -> dict[str, Any]:
+    """Open tasks by the active release's score, lowest first: for looking. Labelling goes by Label All Tasks."""
+    hidden = [f"tasks:{column}" for column in COLUMNS if f"tasks:{column}" not in SHOWN_ANYWAY]
+    unlabelled = {"filter": "filter:tasks:total_annotations", "operator": "equal", "type": "Number", "value": 0}
+    return {
+        "title": VIEW,
+        "type": "list",
+        "target": "tasks",
+        "ordering": ["tasks:predictions_score"],
+        "filters": {"conjunction": "and", "items": [unlabelled]},
+        "hiddenColumns": {"explore": hidden, "labeling": hidden},
+    }
+
+
+def forget(system: System, project: Project, progress: Progress) -> None:
+    """Undo what connect did in Label Studio and erase all we keep of the project. Label Studio's own data stays."""
+    system.queue.cancel_all(project.key, spare=progress.job_id)
+    try:
+        undo(system, project, progress)
+    except StudioGone:
+        progress(0.5, "the project is gone in Label Studio already")
+    system.store.outbox_add("forget", {"project": project.ls_id})
+    system.queue.enqueue("mirror", None)
+    system.registry.erase(folder_name(project))
+    system.store.erase_project(project.key)
+
+
+def undo(system: System, project: Project, progress: Progress) -> None:
+    """Sampling, version, view, webhook and our predictions, as they were before."""
+    studio, ls_id, known = system.studio, project.ls_id, project.connection
+    before = known.get("before") or {}
+    releases = [name for name in studio.model_versions(ls_id) if is_ours(name, project, system)]
+    for number, name in enumerate(releases):
+        studio.delete_model_version(ls_id, name)
+        progress(0.1 + 0.6 * number / len(releases), "removing our predictions")
+    studio.update_project(ls_id, sampling=before.get("sampling") or "Sequential sampling")
+    restore_version(system, project, before.get("model_version"))
+    if known.get("view") in {view["id"] for view in studio.views(ls_id)}:
+        studio.delete_view(known["view"])
+    for hook in studio.webhooks(ls_id):
+        if hook["id"] == known.get("webhook"):
+            studio.update_webhook(hook["id"], url=hook["url"], headers={}, actions=[], send_for_all_actions=True)
+
+
+def is_ours(name: str, project: Project, system: System) -> bool:
+    """Whether a version of predictions is one that we pushed or answered with."""
+    numbers: Sequence[int] = [release.n for release in system.store.releases(project.key)]
+    return name in {release_name(n) for n in numbers} | {"ew-live"}
+
+
+def restore_version(system: System, project: Project, name: str | None) -> None:
+    """Select what was selected before, if Label Studio still has it."""
+    try:
+        system.studio.update_project(project.ls_id, model_version=name or "")
+    except StudioRefused:
+        system.studio.update_project(project.ls_id, model_version="")

@@ -1,0 +1,180 @@
+"""Is a new version good, and may it serve? Its scores, and the gate beside the version that serves now.
+
+Never on what it was trained on: on the audit tasks; while those are too few, out of fold on the training tasks.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgewise.labels.schema import Schema
+from edgewise.labels.spans import Span
+from edgewise.learning import evaluation
+from edgewise.learning.evaluation import Gate
+from edgewise.learning.inference import load_tagger
+from edgewise.learning.training import Recipe, out_of_fold
+from edgewise.services.registry import head_folder
+from edgewise.services.store import Project, Version
+from edgewise.verbs.lessons import Lesson, Spans
+from edgewise.verbs.scoring import part
+from edgewise.verbs.system import System, folder_name
+
+HELD_OUT_ENOUGH = 30
+FOLDS = 3
+
+Report = Callable[[float], None]
+Answers = dict[str, Spans]  # by from_name
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Each head's gate and scores, and the answers that they rest on: purpose -> from_name -> task -> spans."""
+
+    gates: dict[str, Gate]
+    scores: dict[str, Any]
+    answers: dict[str, Answers]
+
+    @property
+    def accepted(self) -> bool:
+        """Any head that fails refuses the version."""
+        return all(gate.accepted for gate in self.gates.values())
+
+    @property
+    def provisional(self) -> bool:
+        """Whether any head was judged without a held-out set."""
+        return any(gate.provisional for gate in self.gates.values())
+
+    @property
+    def reason(self) -> str:
+        """For people; with the head's name where there are several."""
+        if len(self.gates) == 1:
+            return next(iter(self.gates.values())).reason
+        return " ".join(f"{name}: {gate.reason}" for name, gate in self.gates.items())
+
+    def rows(self) -> dict[str, dict[int, dict[str, Any]]]:
+        """The answers as the store keeps them: purpose -> task -> from_name -> spans as lists."""
+        kept: dict[str, dict[int, dict[str, Any]]] = {}
+        for purpose, answers in self.answers.items():
+            by_task = kept.setdefault(purpose, {})
+            for name, spans in answers.items():
+                for task, found in spans.items():
+                    by_task.setdefault(task, {})[name] = [[s.start, s.end, s.label, s.score] for s in found]
+        return kept
+
+
+def judge(
+    system: System,
+    project: Project,
+    schema: Schema,
+    material: tuple[Sequence[Lesson], Sequence[Lesson], Version | None],
+    how: tuple[Path, Recipe],
+    report: Report,
+) -> Judgement:
+    """Score and gate the heads in a staged folder, each on its own."""
+    taught, held_out, parent = material
+    staged, recipe = how
+    answers = {
+        "held_out": held_out_answers(system, staged, held_out),
+        "out_of_fold": out_of_fold_answers(system, taught, held_out, recipe, report),
+    }
+    gates, scores = {}, {}
+    for lesson, held in zip(taught, held_out, strict=True):
+        name = lesson.head.from_name
+        scores[name] = scores_of(lesson, held, answers)
+        gates[name] = gate_head(system, project, schema, (lesson, held, parent), answers)
+    return Judgement(gates, scores, answers)
+
+
+def held_out_answers(system: System, staged: Path, held_out: Sequence[Lesson]) -> Answers:
+    """What the new heads say about the audit tasks: texts that no version was ever trained on."""
+    answers: Answers = {}
+    for lesson in held_out:
+        if lesson.tasks:
+            answers[lesson.head.from_name] = tag(system, head_folder(staged, lesson.head.from_name), lesson, lesson.ids)
+    return answers
+
+
+def tag(system: System, folder: Path, lesson: Lesson, wanted: Sequence[int]) -> Spans:
+    """A model folder's answers on some tasks of a lesson."""
+    texts = dict(zip(lesson.ids, lesson.texts, strict=True))
+    model = load_tagger(folder, lesson.head.labels, max_length=system.settings.max_sequence_length)
+    return dict(zip(wanted, model.tag([texts[task] for task in wanted]).spans, strict=True))
+
+
+def out_of_fold_answers(
+    system: System, taught: Sequence[Lesson], held_out: Sequence[Lesson], recipe: Recipe, report: Report
+) -> Answers:
+    """While the held-out set is too small to judge by: each training task's answer from a model that did not see it."""
+    answers: Answers = {}
+    for number, (lesson, held) in enumerate(zip(taught, held_out, strict=True)):
+        if len(held.tasks) < HELD_OUT_ENOUGH and len(lesson.tasks) >= 2 * FOLDS:
+            found = out_of_fold(
+                lesson.documents,
+                lesson.head.labels,
+                system.settings.baseline_model_name,
+                recipe,
+                folds=FOLDS,
+                report=part(report, number, len(taught)),
+            )
+            answers[lesson.head.from_name] = dict(zip(lesson.ids, found, strict=True))
+    return answers
+
+
+def gate_head(
+    system: System,
+    project: Project,
+    schema: Schema,
+    material: tuple[Lesson, Lesson, Version | None],
+    answers: dict[str, Answers],
+) -> Gate:
+    """May this head serve? By held-out tasks when there are enough, else by out-of-fold pairs, provisionally."""
+    lesson, held, parent = material
+    if parent is None:
+        return Gate(True, True, "The first version: there is nothing to compare it with.")
+    if parent.schema_digest != schema.digest:
+        return Gate(True, True, "The first version for the changed labelling config: it serves without a comparison.")
+    purpose, examined = ("held_out", held) if len(held.tasks) >= HELD_OUT_ENOUGH else ("out_of_fold", lesson)
+    after = answers[purpose].get(lesson.head.from_name, {})
+    before = parent_answers(system, project, parent, purpose, examined)
+    gold = examined.gold
+    pairs = sorted(gold.keys() & after.keys() & before.keys())
+    return evaluation.gate(
+        [gold[task] for task in pairs],
+        [before[task] for task in pairs],
+        [after[task] for task in pairs],
+        held_out=len(held.tasks),
+        rng=np.random.default_rng(system.settings.seed),
+    )
+
+
+def parent_answers(system: System, project: Project, parent: Version, purpose: str, lesson: Lesson) -> Spans:
+    """The serving version's answers on the same tasks: those it keeps, and fresh ones on tasks that it never saw."""
+    name = lesson.head.from_name
+    kept = system.store.version_predictions(project.key, parent.id, purpose)
+    known = {task: spans_from(answer[name]) for task, answer in kept.items() if name in answer}
+    seen = {row.task_id for row in system.store.snapshot_rows(project.key, parent.snapshot)}
+    missing = [task for task in lesson.ids if task not in known and task not in seen]
+    if missing:
+        folder = system.registry.folder(folder_name(project), parent.id, name)
+        known |= tag(system, folder, lesson, missing)
+    return known
+
+
+def spans_from(rows: Sequence[Sequence[Any]]) -> tuple[Span, ...]:
+    """Spans from how the store keeps them."""
+    return tuple(Span(start, end, label, score) for start, end, label, score in rows)
+
+
+def scores_of(lesson: Lesson, held: Lesson, answers: dict[str, Answers]) -> dict[str, Any]:
+    """seqeval's strict scores: on held-out tasks, and out of fold, each named as what it is."""
+    scores: dict[str, Any] = {"held_out_tasks": len(held.tasks)}
+    for purpose, examined in (("held_out", held), ("out_of_fold", lesson)):
+        found = answers[purpose].get(lesson.head.from_name)
+        if found:
+            golds = [document.spans for document in examined.documents]
+            predicted = [found[task] for task in examined.ids]
+            scores[purpose] = asdict(evaluation.evaluate(examined.texts, golds, predicted, examined.head.labels))
+    return scores

@@ -1,0 +1,51 @@
+"""What a head is taught, or examined in: labelled tasks with the spans that people agreed on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edgewise.labels.annotations import Annotation, Example, text_of, training_example
+from edgewise.labels.schema import Head
+from edgewise.labels.spans import Document, Span
+from edgewise.services.store import Task
+
+HELD_OUT_MOST = 1000
+
+Spans = dict[int, tuple[Span, ...]]  # by task id
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Tasks of one head, their texts with spans, and where those come from, in one order."""
+
+    head: Head
+    tasks: tuple[Task, ...]
+    documents: tuple[Document, ...]
+    examples: tuple[Example, ...]
+
+    @property
+    def ids(self) -> list[int]:
+        """The tasks' ids."""
+        return [task.task_id for task in self.tasks]
+
+    @property
+    def texts(self) -> list[str]:
+        """The tasks' texts."""
+        return [document.text for document in self.documents]
+
+    @property
+    def gold(self) -> Spans:
+        """What people agreed on."""
+        return {task: document.spans for task, document in zip(self.ids, self.documents, strict=True)}
+
+
+def lesson_of(head: Head, labelled: Sequence[tuple[Task, Sequence[Annotation]]]) -> Lesson:
+    """The head's training examples among these tasks; those that it cannot read or that teach nothing are left out."""
+    rows = []
+    for task, annotations in labelled:
+        if task.problem is None:
+            text = text_of(task.data, head)
+            example = training_example(annotations, head, text)
+            if example is not None:
+                rows.append((task, Document(text, example.spans), example))
+    tasks, documents, examples = zip(*rows, strict=True) if rows else ((), (), ())
+    return Lesson(head, tuple(tasks), tuple(documents), tuple(examples))

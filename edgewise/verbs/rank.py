@@ -1,0 +1,243 @@
+"""rank: score the open tasks, order them, push the order to Label Studio as a release, and make it the active one.
+
+Head first: the release is activated as soon as the top of the order is pushed, the rest follows under the same release.
+Killed anywhere, the next run goes on: ranks are kept before they are pushed, and a push that was cut off first asks
+what is there already.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgewise.errors import StudioRefused
+from edgewise.labels.annotations import problems
+from edgewise.labels.schema import Schema
+from edgewise.learning.inference import Tagger
+from edgewise.learning.selection import certainties, diverse_order, order, place
+from edgewise.services.jobs import Progress
+from edgewise.services.store import Project, Rank, Release, Task, Version
+from edgewise.verbs.scoring import Scored, readable, score, taggers
+from edgewise.verbs.system import System, schema_of
+
+log = logging.getLogger(__name__)
+HEAD_LEAST = 500
+HEAD_SHARE = 0.05
+HEAD_RANDOM = 500
+CHUNK = 1000
+
+
+@dataclass(frozen=True)
+class Run:
+    """One ranking: of which project, with whose answers, into which release."""
+
+    system: System
+    project: Project
+    schema: Schema
+    version: Version | None
+    models: dict[str, Tagger]
+    release: Release
+    rng: np.random.Generator
+
+    @property
+    def name(self) -> str:
+        """The release as Label Studio knows it."""
+        return release_name(self.release.n)
+
+
+def release_name(n: int) -> str:
+    """What Label Studio sees in `model_version`."""
+    return f"ew-{n}"
+
+
+def rank(system: System, project: Project, progress: Progress) -> None:
+    """Bring the project's order up to date: a new release for a new version, else the new tasks into the active one."""
+    schema = schema_of(project)
+    if schema is None or not system.store.open_task_ids(project.key):
+        return
+    version = system.store.version(project.key, project.serving) if project.serving else None
+    run = open_run(system, project, schema, version)
+    progress(0.05, f"ranking for {run.name}")
+    if run.release.state == "ranking":
+        rank_head(run, progress)
+    else:
+        settle(run)
+    push(run, progress)
+    if run.release.state != "active":
+        activate(run)
+    rank_rest(run, progress)
+    retire_older(run)
+    progress(1.0, f"{run.name} is active")
+
+
+def open_run(system: System, project: Project, schema: Schema, version: Version | None) -> Run:
+    """The release to work on: the newest one if it belongs to the serving version, else a new one."""
+    releases = system.store.releases(project.key)
+    newest = max(releases, key=lambda release: release.n, default=None)
+    serving = version.id if version else None
+    if newest is None or newest.version != serving or newest.state == "retired" or stale(newest, schema):
+        newest = system.store.new_release(project.key, serving, schema.digest)
+    if newest.state == "ranking":
+        system.store.drop_ranks(project.key, newest.n)
+    models = taggers(system, project, schema, version)
+    rng = np.random.default_rng([system.settings.seed, project.key, newest.n])
+    return Run(system, project, schema, version, models, newest, rng)
+
+
+def stale(release: Release, schema: Schema) -> bool:
+    """A release made under another labelling config would show labels that are no longer there."""
+    return release.schema_digest != schema.digest
+
+
+def rank_head(run: Run, progress: Progress) -> None:
+    """Score what will probably be the top of the order, and keep its ranks."""
+    store, key = run.system.store, run.project.key
+    ids = head_of(run)
+    scored_ids, scored, audit = score_tasks(run, ids, lambda done: progress(0.05 + 0.4 * done, "scoring the head"))
+    ranks = ranks_in_order(run, scored_ids, scored, audit)
+    store.save_ranks(key, run.release.n, ranks)
+    store.update_release(key, run.release.n, state="pushing")
+
+
+def head_of(run: Run) -> list[int]:
+    """The last order's hardest, some drawn at random, and the tasks that the last order did not know."""
+    store, key = run.system.store, run.project.key
+    ids = store.open_task_ids(key)
+    hardest = max(HEAD_LEAST, int(HEAD_SHARE * len(ids)))
+    if len(ids) <= hardest + HEAD_RANDOM or run.project.active_release is None:
+        return ids if len(ids) <= hardest + HEAD_RANDOM else run.rng.choice(ids, hardest + HEAD_RANDOM, False).tolist()
+    last = run.project.active_release
+    top = store.order(key, last, limit=hardest)
+    new = store.unranked(key, last, limit=HEAD_LEAST)
+    chosen = set(top) | set(new)
+    others = [task for task in ids if task not in chosen]
+    drawn = run.rng.choice(others, min(HEAD_RANDOM, len(others)), replace=False).tolist()
+    return sorted(chosen | set(drawn))
+
+
+def score_tasks(run: Run, ids: Sequence[int], report: Any) -> tuple[list[Task], Scored, NDArray[Any]]:
+    """The readable ones of these tasks, what the models say of them, and which of them are audit tasks."""
+    store, key = run.system.store, run.project.key
+    tasks = list(store.tasks(key, ids).values())
+    good, bad = readable(run.schema, [task.data for task in tasks])
+    store.set_problems(key, {task.task_id: bad.get(position) for position, task in enumerate(tasks)})
+    kept = [tasks[position] for position in good]
+    scored = score(run.system, run.schema, run.models, [task.data for task in kept], report)
+    return kept, scored, np.array([task.audit for task in kept], dtype=bool)
+
+
+def ranks_in_order(run: Run, tasks: Sequence[Task], scored: Scored, audit: NDArray[Any]) -> list[Rank]:
+    """The head's order, written as scores: the k-th task gets the k-th smallest certainty."""
+    counts = run.system.store.counts(run.project.key)
+    done = counts["audit_labelled"]
+    placing: dict[str, Any] = {
+        "audit": audit,
+        "audit_fraction": run.system.settings.audit_fraction,
+        "labelled": (counts["labelled"] + done, done),
+        "rng": run.rng,
+    }
+    if scored.uncertainty is None:
+        sequence = diverse_order(scored.embeddings, **placing)
+        scores: NDArray[np.float64] = np.empty(len(tasks), dtype=np.float64)
+        scores[sequence] = (np.arange(len(tasks)) + 1.0) / (len(tasks) + 1.0)
+    else:
+        sequence = order(scored.uncertainty, scored.embeddings, **placing)
+        scores = np.asarray(certainties(scored.uncertainty, sequence), dtype=np.float64)
+    return as_ranks(run, tasks, scored, scores)
+
+
+def as_ranks(run: Run, tasks: Sequence[Task], scored: Scored, scores: NDArray[Any]) -> list[Rank]:
+    """One rank per task, checked as Label Studio will check it; a prediction that it would drop becomes an empty one.
+
+    Here, and only here, uncertainty has become Label Studio's score: lowest first.
+    """
+    ranks = []
+    hide_audit = not run.system.settings.audit_prelabel
+    for position, task in enumerate(tasks):
+        result = () if task.audit and hide_audit else tuple(scored.results[position])
+        faults = problems({"result": list(result), "score": float(scores[position])}, run.schema, task.data)
+        if faults:
+            log.error("task %s: a prediction that Label Studio would refuse: %s", task.task_id, "; ".join(faults))
+            result = ()
+        ranks.append(
+            Rank(
+                task_id=task.task_id,
+                uncertainty=None if scored.uncertainty is None else float(scored.uncertainty[position]),
+                score=float(scores[position]),
+                reason=scored.reasons[position],
+                result=result,
+                audit=task.audit,
+            )
+        )
+    return ranks
+
+
+def settle(run: Run) -> None:
+    """After a push that was cut off: what arrived counts as pushed. Pushed twice, every score would count double."""
+    store, key, n = run.system.store, run.project.key, run.release.n
+    waiting = store.unpushed(key, n)
+    if waiting:
+        carried = run.system.studio.carrying(run.project.ls_id, run.name)
+        store.mark_pushed(key, n, [rank.task_id for rank in waiting if rank.task_id in carried])
+
+
+def push(run: Run, progress: Progress) -> None:
+    """Send all kept ranks that are not marked as pushed."""
+    store, key, n = run.system.store, run.project.key, run.release.n
+    waiting = store.unpushed(key, n)
+    for start in range(0, len(waiting), CHUNK):
+        chunk = waiting[start : start + CHUNK]
+        predictions = [{"task": rank.task_id, "result": rank.result, "score": rank.score} for rank in chunk]
+        dropped = run.system.studio.push_release(run.project.ls_id, run.name, predictions)
+        store.mark_pushed(key, n, [rank.task_id for rank in chunk])
+        if dropped:
+            log.warning("%d predictions of %s were not taken: their tasks may be gone", len(dropped), run.name)
+        progress(0.5, f"{start + len(chunk)} predictions pushed to {run.name}")
+
+
+def activate(run: Run) -> None:
+    """From now on Label Studio serves this order."""
+    system, key = run.system, run.project.key
+    system.studio.activate(run.project.ls_id, run.name)
+    system.store.update_release(key, run.release.n, state="active")
+    system.store.update_project(key, active_release=run.release.n)
+
+
+def rank_rest(run: Run, progress: Progress) -> None:
+    """Score and push, chunk by chunk, what the release does not hold yet, until a newer version serves."""
+    store, key, n = run.system.store, run.project.key, run.release.n
+    store.update_release(key, n, whole=False)
+    while ids := store.unranked(key, n, limit=CHUNK):
+        if store.project(key).serving != (run.version.id if run.version else None):
+            return
+        tasks, scored, _ = score_tasks(run, ids, lambda done: progress(0.6, "scoring the rest"))
+        if scored.uncertainty is None:
+            wanted = run.rng.random(len(tasks))
+        else:
+            # Audit tasks are spread evenly, whatever the model thinks of them.
+            audit = np.array([task.audit for task in tasks], dtype=bool)
+            wanted = np.where(audit, run.rng.permutation(1 - scored.uncertainty), 1 - scored.uncertainty)
+        scores = place(np.array(store.taken_scores(key, n)), wanted)
+        store.save_ranks(key, n, as_ranks(run, tasks, scored, scores))
+        push(run, progress)
+    store.update_release(key, n, whole=True)
+
+
+def retire_older(run: Run) -> None:
+    """Remove releases older than the one before this; deleting one must not unseat the active (facts, trap 13)."""
+    system, key = run.system, run.project.key
+    theirs = system.studio.model_versions(run.project.ls_id)
+    older = [release for release in system.store.releases(key) if release.n < run.release.n - 1]
+    for release in older:
+        name = release_name(release.n)
+        try:
+            if name in theirs:
+                system.studio.delete_model_version(run.project.ls_id, name)
+        except StudioRefused as error:
+            log.warning("%s could not be removed: %s", name, error)
+            continue
+        system.store.drop_ranks(key, release.n)
+        system.store.update_release(key, release.n, state="retired")

@@ -1,0 +1,24 @@
+"""Which version serves: make one serve, and go back to an earlier one. Label Studio follows with the next ranking."""
+
+from edgewise.errors import Conflict
+from edgewise.services.mirror import champion_message
+from edgewise.services.store import Job, Project, Version
+from edgewise.verbs.system import System, folder_name, schema_of
+
+
+def serve(system: System, project: Project, version: Version) -> Job:
+    """From now on this version answers; the ranking that follows shows it in Label Studio. Returns that job."""
+    system.store.update_project(project.key, serving=version.id)
+    system.store.outbox_add("champion", champion_message(project, version.id))
+    system.queue.enqueue("mirror", None)
+    return system.queue.enqueue("rank", project.key)
+
+
+def rollback(system: System, project: Project, version_id: str) -> Job:
+    """Serve an earlier version. Raises NotFound: no such version, or no weights; Conflict: made for another config."""
+    version = system.store.version(project.key, version_id)
+    schema = schema_of(project)
+    if schema is None or version.schema_digest != schema.digest:
+        raise Conflict(f"Version {version_id} was trained for another labelling config.", "Choose a later version.")
+    system.registry.verify(folder_name(project), version.id)
+    return serve(system, project, version)

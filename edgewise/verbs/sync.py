@@ -1,0 +1,211 @@
+"""sync: what changed in Label Studio since the last look. Webhooks are hints; the truth is fetched here.
+
+Reads tasks whose `updated_at` is later than the watermark minus two minutes and upserts them: reading one twice changes
+nothing, so pages that shift while people annotate do no harm. A sweep compares all ids and finds what was deleted.
+"""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Any
+
+from edgewise.errors import DataError, SchemaError, StudioGone
+from edgewise.labels.annotations import Annotation, parse_annotation, text_of, training_example
+from edgewise.labels.schema import Schema, parse_schema
+from edgewise.services.jobs import Progress
+from edgewise.services.store import Project, Task
+from edgewise.verbs.system import System, epoch_of, folder_name
+
+log = logging.getLogger(__name__)
+OVERLAP = timedelta(minutes=2)
+SWEEP_EVERY = timedelta(hours=1)
+PAGE = 500
+STUDIO_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"  # the only form that its filters read
+
+
+def sync(system: System, project: Project, progress: Progress) -> None:
+    """Fetch what changed, then queue what follows from it: a training, a ranking, or nothing."""
+    project, schema = refresh_project(system, project, progress)
+    if project.state == "gone" or schema is None:
+        return
+    read_changes(system, project, schema, progress)
+    if sweep_is_due(project):
+        sweep(system, project, schema)
+    queue_what_follows(system, system.by_key(project.key))
+
+
+def sweep_now(system: System, project: Project, progress: Progress) -> None:
+    """Compare all ids with Label Studio's, then sync: tasks were deleted, or may have been."""
+    sync(system, system.store.update_project(project.key, swept_at=None), progress)
+
+
+def refresh_project(system: System, project: Project, progress: Progress) -> tuple[Project, Schema | None]:
+    """The project as Label Studio describes it now. A changed labelling config makes the next reading a full one."""
+    try:
+        raw = system.studio.project(project.ls_id)
+    except StudioGone:
+        return leave(system, project, progress), None
+    if epoch_of(raw["created_at"]) != project.created_at:
+        return leave(system, project, progress), None
+    config = raw.get("label_config") or ""
+    changes: dict[str, Any] = {
+        "title": raw.get("title") or "",
+        "label_config": config,
+        "maximum_annotations": raw.get("maximum_annotations") or 1,
+    }
+    schema, trouble = read_schema(config)
+    if project.trouble and project.trouble.get("about") == "schema":
+        changes["trouble"] = None
+    if trouble is not None:
+        changes["trouble"] = trouble
+    if schema is not None and digest_of(project.label_config) != schema.digest:
+        changes |= {"watermark": None, "note": "The labelling config changed: every task is read again."}
+    return system.store.update_project(project.key, **changes), schema
+
+
+def read_schema(config: str) -> tuple[Schema | None, dict[str, str] | None]:
+    """The schema, or what is wrong with the config, as the project's trouble."""
+    try:
+        return parse_schema(config), None
+    except SchemaError as error:
+        return None, {"what": error.what, "mend": error.mend, "about": "schema", "at": datetime.now(UTC).isoformat()}
+
+
+def digest_of(config: str) -> str | None:
+    """The digest of a config's schema, None if there is nothing to learn in it."""
+    schema, _ = read_schema(config)
+    return schema.digest if schema else None
+
+
+def leave(system: System, project: Project, progress: Progress) -> Project:
+    """The project is gone in Label Studio: its jobs stop and its data is erased."""
+    log.info("project %s is gone in Label Studio: its data is erased", project.key)
+    system.queue.cancel_all(project.key, spare=progress.job_id)
+    system.registry.erase(folder_name(project))
+    system.store.erase_project(project.key)
+    return replace(project, state="gone")
+
+
+def read_changes(system: System, project: Project, schema: Schema, progress: Progress) -> None:
+    """Upsert every task changed since the watermark; move the watermark when all of them are in.
+
+    Never beyond the start of this reading: what changes on a page already read must be found by the next one.
+    """
+    started = datetime.now(UTC)
+    newest = datetime.fromisoformat(project.watermark) if project.watermark else None
+    since = f"{newest - OVERLAP:{STUDIO_TIME}}" if newest else None
+    read = 0
+    for page in system.studio.task_pages(project.ls_id, updated_after=since, page_size=PAGE):
+        keep(system, project, schema, page)
+        newest = max([*map(updated_at, page), *([newest] if newest else [])])
+        read += len(page)
+        progress(0.5, f"{read} changed tasks read")
+    if newest is not None:
+        system.store.update_project(project.key, watermark=min(newest, started).isoformat())
+
+
+def keep(system: System, project: Project, schema: Schema, page: Sequence[Mapping[str, Any]]) -> set[int]:
+    """Upsert one page of raw tasks; returns the ids that changed."""
+    annotations = {raw["id"]: annotations_of(raw) for raw in page}
+    tasks = [task_row(system, project, schema, raw, annotations[raw["id"]]) for raw in page]
+    return system.store.upsert_tasks(project.key, tasks, annotations)
+
+
+def annotations_of(raw: Mapping[str, Any]) -> list[Annotation]:
+    """A raw task's annotations, as we keep them."""
+    return [parse_annotation(annotation, raw["id"]) for annotation in raw.get("annotations") or []]
+
+
+def updated_at(raw: Mapping[str, Any]) -> datetime:
+    """When Label Studio last changed a task or its annotations."""
+    return datetime.fromisoformat(str(raw["updated_at"]).replace("Z", "+00:00"))
+
+
+def task_row(
+    system: System, project: Project, schema: Schema, raw: Mapping[str, Any], annotations: Sequence[Annotation]
+) -> Task:
+    """A raw task as we keep it: its text's key, its side of the held-out split, its training example's digest."""
+    data = raw.get("data") or {}
+    texts, problem = texts_of(data, schema)
+    key = text_key(texts.values() or [str(raw["id"])])
+    return Task(
+        task_id=raw["id"],
+        data=dict(data),
+        text_key=key,
+        audit=is_audit(project, key, system.settings.audit_fraction),
+        updated_at=str(raw["updated_at"]),
+        overlap=raw.get("overlap") or 1,
+        digest=example_digest(annotations, schema, texts),
+        problem=problem,
+    )
+
+
+def texts_of(data: Mapping[str, Any], schema: Schema) -> tuple[dict[str, str], str | None]:
+    """Text of each head by its from_name, and what is wrong with the first that has none."""
+    texts: dict[str, str] = {}
+    problem = None
+    for head in schema.heads:
+        try:
+            texts[head.from_name] = text_of(data, head)
+        except DataError as error:
+            problem = problem or error.what
+    return texts, problem
+
+
+def text_key(texts: Iterable[str]) -> str:
+    """The same key for texts that differ in blanks and case only, so that near-copies fall on one side of the split."""
+    normalised = "\n".join(" ".join(text.split()).casefold() for text in texts)
+    return blake2b(normalised.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def is_audit(project: Project, key: str, fraction: float) -> bool:
+    """Whether a text belongs to the held-out set: by hash, so that every copy of it does, and for good."""
+    seed = f"{project.address}|{project.ls_id}|{project.created_at}|{key}"
+    number = int.from_bytes(blake2b(seed.encode(), digest_size=8).digest(), "big")
+    return number < fraction * 2**64
+
+
+def example_digest(annotations: Sequence[Annotation], schema: Schema, texts: Mapping[str, str]) -> str | None:
+    """One digest for what all heads would learn from a task; None while it teaches nothing."""
+    parts = []
+    for head in schema.heads:
+        if head.from_name in texts:
+            example = training_example(annotations, head, texts[head.from_name])
+            parts.append(f"{head.from_name}:{example.digest}" if example else "")
+    if not any(parts):
+        return None
+    return blake2b("|".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def sweep_is_due(project: Project) -> bool:
+    """True at the first sync and an hour after the last sweep."""
+    return project.swept_at is None or datetime.now(UTC) - project.swept_at > SWEEP_EVERY
+
+
+def sweep(system: System, project: Project, schema: Schema) -> None:
+    """Forget tasks that Label Studio no longer has; fetch those that we never saw."""
+    theirs = system.studio.task_ids(project.ls_id)
+    ours = system.store.task_ids(project.key)
+    system.store.delete_tasks(project.key, ours - theirs)
+    unseen = sorted(theirs - ours)
+    for start in range(0, len(unseen), PAGE):
+        keep(system, project, schema, system.studio.tasks(project.ls_id, unseen[start : start + PAGE]))
+    system.store.update_project(project.key, swept_at=datetime.now(UTC))
+
+
+def queue_what_follows(system: System, project: Project) -> None:
+    """A training when annotators have taught enough; a ranking when open tasks are in no release."""
+    if system.store.updates(project.key) >= system.settings.start_training_each_n_updates:
+        system.queue.enqueue("train", project.key, run_after=earliest_training(project))
+    if project.active_release is None or system.store.unranked(project.key, project.active_release, limit=1):
+        system.queue.enqueue("rank", project.key)
+
+
+def earliest_training(project: Project) -> datetime | None:
+    """Trainings start at most every twice the last one's time, its ranking included; None: at once."""
+    last = project.last_training
+    if not last:
+        return None
+    return datetime.fromisoformat(last["started"]) + timedelta(seconds=2 * last["seconds"])

@@ -1,0 +1,127 @@
+"""What every verb works with: settings, memory, queue, Label Studio and the way to score. Made once per process.
+
+Knows how the parts are opened; knows nothing of what the verbs do with them.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from hashlib import blake2b
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgewise.errors import EdgewiseError, NotFound, SchemaError
+from edgewise.labels.schema import Schema, parse_schema
+from edgewise.services.jobs import Queue, open_queue
+from edgewise.services.registry import Registry
+from edgewise.services.store import Project, Store
+from edgewise.services.studio import Studio
+from edgewise.settings import Settings
+
+Floats = NDArray[np.floating]
+Score = Callable[[NDArray[np.float32], NDArray[np.int64]], Floats]
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """How unsure the model is: the functions of uncertainty.py, handed down by model.py.
+
+    scores: strategy name -> function of (n_words, n_tags) probabilities and (n_documents + 1,) offsets, one number per
+    document in [0, 1), higher is less sure. contributions: the same arguments -> (n_words,), what each word added.
+    """
+
+    scores: Mapping[str, Score]
+    default: str
+    contributions: Score
+
+
+class System:
+    """One Edgewise: the same object in the server, in the worker, in a job's own process and in a terminal."""
+
+    def __init__(self, settings: Settings, uncertainty: Uncertainty) -> None:
+        self.settings = settings
+        self.uncertainty = uncertainty
+
+    @cached_property
+    def store(self) -> Store:
+        """Our memory; its folder is made on first use."""
+        self.settings.data_dir.mkdir(parents=True, exist_ok=True)
+        return Store(self.settings.database_url.get_secret_value())
+
+    @cached_property
+    def queue(self) -> Queue:
+        """Where jobs wait."""
+        return open_queue(self.settings, self.store)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The weights of all versions."""
+        return Registry(self.settings.model_dir / self.settings.finetuned_model_name)
+
+    @cached_property
+    def studio(self) -> Studio:
+        """Label Studio, by the credentials from settings: those of a call are never used."""
+        return Studio(self.address, self.settings.label_studio_api_key.get_secret_value())
+
+    @property
+    def address(self) -> str:
+        """Label Studio's address, as projects are recorded under it."""
+        return self.settings.label_studio_host.rstrip("/")
+
+    def project(self, ls_id: int) -> Project:
+        """The live project of this id in Label Studio; one we have not met is looked up there.
+
+        Raises StudioGone, StudioUnavailable or StudioRefused.
+        """
+        known = self.store.find_project(self.address, ls_id)
+        return known if known is not None else self.meet(ls_id)
+
+    def meet(self, ls_id: int) -> Project:
+        """Record a project as Label Studio describes it now. Raises StudioGone, StudioUnavailable, StudioRefused."""
+        raw = self.studio.project(ls_id)
+        return self.store.record_project(
+            self.address,
+            ls_id,
+            epoch_of(raw["created_at"]),
+            title=raw.get("title") or "",
+            label_config=raw.get("label_config") or "",
+        )
+
+    def by_key(self, key: int) -> Project:
+        """The project of one of our own keys. Raises NotFound."""
+        return self.store.project(key)
+
+    def note_trouble(self, project: Project, kind: str, error: EdgewiseError) -> None:
+        """Keep visible in status what stops a kind of job, until one of that kind goes through."""
+        moment = datetime.now(UTC).isoformat()
+        trouble = {"what": error.what, "mend": error.mend, "about": kind, "at": moment}
+        self.store.update_project(project.key, trouble=trouble)
+
+    def clear_trouble(self, project: Project, kind: str) -> None:
+        """A job of this kind went through."""
+        with suppress(NotFound):  # the job may have erased the project
+            trouble = self.by_key(project.key).trouble
+            if trouble and trouble.get("about") == kind:
+                self.store.update_project(project.key, trouble=None)
+
+
+def epoch_of(created_at: str) -> str:
+    """Label Studio's `created_at` of a project as /setup sends it: whole seconds since 1970."""
+    return str(int(datetime.fromisoformat(created_at.replace("Z", "+00:00")).timestamp()))
+
+
+def schema_of(project: Project) -> Schema | None:
+    """The project's heads, or None while its labelling config has none that we can learn."""
+    try:
+        return parse_schema(project.label_config)
+    except SchemaError:
+        return None
+
+
+def folder_name(project: Project) -> str:
+    """The folder of a project's model versions: Label Studio's address hashed, its id and its creation time."""
+    address = blake2b(project.address.encode(), digest_size=3).hexdigest()
+    return f"{project.ls_id}-{project.created_at}-{address}"

@@ -1,0 +1,222 @@
+"""train: snapshot -> version -> gate. Runs in a process of its own.
+
+Learns from the training examples of all labelled tasks that are not audit tasks, one model for each head, and lets
+the new version serve unless it is worse. What judging means is in judge.py.
+"""
+
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from edgewise.errors import Conflict
+from edgewise.labels.schema import Head, Schema
+from edgewise.learning.training import Recipe
+from edgewise.learning.training import train as train_head
+from edgewise.services.jobs import Progress
+from edgewise.services.mirror import version_message
+from edgewise.services.registry import Card, head_folder
+from edgewise.services.store import Project, Version
+from edgewise.verbs.judge import Judgement, judge
+from edgewise.verbs.lessons import HELD_OUT_MOST, Lesson, lesson_of
+from edgewise.verbs.scoring import part
+from edgewise.verbs.serving import serve
+from edgewise.verbs.sync import read_changes
+from edgewise.verbs.system import System, folder_name, schema_of
+
+log = logging.getLogger(__name__)
+
+
+def train(system: System, project: Project, progress: Progress) -> None:
+    """Train, judge and register a version from all that people have taught so far; rank with it if it may serve."""
+    started = datetime.now(UTC), time.monotonic()
+    schema = schema_of(project)
+    if schema is None:
+        raise Conflict("The labelling config has no labels that we can learn.", "Add <Labels> that point at a <Text>.")
+    progress(0.0, "reading what changed")
+    read_changes(system, project, schema, progress)
+    taught, held_out = lessons(system, project, schema)
+    refuse_too_little(taught)
+    snapshot = keep_snapshot(system, project, taught)
+    parent = system.store.version(project.key, project.serving) if project.serving else None
+    if parent is not None and parent.snapshot == snapshot and parent.schema_digest == schema.digest:
+        progress(1.0, "Nothing new was labelled since the serving version.")
+        return
+    version = make_version(system, project, schema, (snapshot, taught, held_out, parent), progress)
+    seconds = time.monotonic() - started[1]
+    system.store.update_project(
+        project.key, last_training={"started": started[0].isoformat(), "seconds": seconds, "version": version.id}
+    )
+    if version.state == "accepted":
+        serve(system, project, version)
+    system.queue.enqueue("mirror", None)
+    system.registry.prune(folder_name(project), keep=kept_versions(system, project))
+    progress(1.0, f"Version {version.id} {version.state}. {version.reason}")
+
+
+def lessons(system: System, project: Project, schema: Schema) -> tuple[list[Lesson], list[Lesson]]:
+    """What each head is taught, and what it is examined in: tasks on the two sides of the held-out split."""
+    labelled = list(system.store.labelled(project.key))
+    training = [pair for pair in labelled if not pair[0].audit]
+    audit = [pair for pair in labelled if pair[0].audit][:HELD_OUT_MOST]
+    return [lesson_of(head, training) for head in schema.heads], [lesson_of(head, audit) for head in schema.heads]
+
+
+def refuse_too_little(taught: Sequence[Lesson]) -> None:
+    """Raises Conflict while there is nothing to learn from: then whatever serves goes on."""
+    for lesson in taught:
+        spans = sum(len(document.spans) for document in lesson.documents)
+        if len(lesson.documents) < 2 or not spans:
+            raise Conflict(
+                f"{lesson.head.from_name!r} has {len(lesson.documents)} labelled tasks to learn from, with {spans} "
+                "labels in them.",
+                "Label a few more tasks, some with entities in them; held-out tasks are not learned from.",
+            )
+
+
+def keep_snapshot(system: System, project: Project, taught: Sequence[Lesson]) -> str:
+    """Write down exactly what this training uses, under a hash of its content; returns the hash."""
+    annotations: dict[int, set[int]] = {}
+    digests: dict[int, str] = {}
+    content = blake2b(digest_size=16)
+    for lesson in taught:
+        content.update(lesson.head.digest.encode())
+        for task, document, example in zip(lesson.tasks, lesson.documents, lesson.examples, strict=True):
+            annotations.setdefault(task.task_id, set()).update(example.annotation_ids)
+            digests[task.task_id] = task.digest or ""
+            content.update(json.dumps([task.task_id, document.text, example.digest]).encode())
+    snapshot = content.hexdigest()
+    rows = [(task, digests[task], tuple(sorted(ids))) for task, ids in sorted(annotations.items())]
+    system.store.add_snapshot(project.key, snapshot, rows)
+    return snapshot
+
+
+def make_version(
+    system: System,
+    project: Project,
+    schema: Schema,
+    material: tuple[str, Sequence[Lesson], Sequence[Lesson], Version | None],
+    progress: Progress,
+) -> Version:
+    """Train every head, judge and publish them; the version is listed whether it may serve or not."""
+    snapshot, taught, held_out, parent = material
+    recipe = recipe_of(system)
+    with system.registry.staging(folder_name(project)) as staged:
+        details = train_heads(
+            system, project, parent, (taught, recipe, staged), share(progress, 0.05, 0.45, "training")
+        )
+        report = share(progress, 0.5, 0.45, "scoring")
+        judgement = judge(system, project, schema, (taught, held_out, parent), (staged, recipe), report)
+        described: dict[str, Any] = {
+            "recipe": asdict(recipe),
+            "baseline": system.settings.baseline_model_name,
+            "heads": {lesson.head.from_name: lesson.head.digest for lesson in taught},
+            "training": details,
+        }
+        card = system.registry.publish(
+            folder_name(project), staged, schema_digest=schema.digest, snapshot=snapshot, settings=described
+        )
+    return keep_version(system, project, version_of(project, card, taught, parent, judgement), judgement)
+
+
+def train_heads(
+    system: System,
+    project: Project,
+    parent: Version | None,
+    how: tuple[Sequence[Lesson], Recipe, Path],
+    report: Callable[[float], None],
+) -> dict[str, Any]:
+    """Train each head into the staged folder; what was done, by from_name, without times: they are not the model."""
+    taught, recipe, staged = how
+    details = {}
+    for number, lesson in enumerate(taught):
+        trained = train_head(
+            lesson.documents,
+            lesson.head.labels,
+            base_of(system, project, lesson.head, parent),
+            head_folder(staged, lesson.head.from_name),
+            recipe,
+            report=part(report, number, len(taught)),
+        )
+        details[lesson.head.from_name] = {
+            "steps": trained.steps,
+            "learning_rate": trained.learning_rate,
+            "epochs": trained.epochs,
+        }
+        log.info("%s trained in %.1f s, %d steps", lesson.head.from_name, trained.seconds, trained.steps)
+    return details
+
+
+def recipe_of(system: System) -> Recipe:
+    """How to train, from settings."""
+    settings = system.settings
+    return Recipe(
+        learning_rate=settings.learning_rate,
+        epochs=settings.num_train_epochs,
+        weight_decay=settings.weight_decay,
+        max_length=settings.max_sequence_length,
+        seed=settings.seed,
+    )
+
+
+def base_of(system: System, project: Project, head: Head, parent: Version | None) -> str:
+    """What training starts from: the baseline; when the head's labels changed, the encoder it had, with a new head."""
+    if parent is not None and parent.settings.get("heads", {}).get(head.from_name, head.digest) != head.digest:
+        return str(system.registry.folder(folder_name(project), parent.id, head.from_name))
+    return system.settings.baseline_model_name
+
+
+def share(progress: Progress, start: float, width: float, message: str) -> Callable[[float], None]:
+    """Progress of one part of the job as progress of the whole."""
+    return lambda done: progress(start + width * done, message)
+
+
+def version_of(
+    project: Project, card: Card, taught: Sequence[Lesson], parent: Version | None, judgement: Judgement
+) -> Version:
+    """The version as we list it."""
+    return Version(
+        id=card.id,
+        project_key=project.key,
+        schema_digest=card.schema_digest,
+        snapshot=card.snapshot,
+        created_at=datetime.now(UTC),
+        parent=parent.id if parent else None,
+        state="accepted" if judgement.accepted else "refused",
+        provisional=judgement.provisional,
+        reason=judgement.reason,
+        scores=judgement.scores,
+        settings=dict(card.settings),
+        label_counts={lesson.head.from_name: label_counts(lesson) for lesson in taught},
+        examples=max(len(lesson.tasks) for lesson in taught),
+        weights_hash=card.weights_hash,
+    )
+
+
+def label_counts(lesson: Lesson) -> dict[str, int]:
+    """How often each label occurs in what the head was taught."""
+    return dict(Counter(span.label for document in lesson.documents for span in document.spans))
+
+
+def keep_version(system: System, project: Project, version: Version, judgement: Judgement) -> Version:
+    """List the version with its answers on audit tasks and out of fold, and tell the mirror."""
+    for purpose, by_task in judgement.rows().items():
+        system.store.save_version_predictions(project.key, version.id, purpose, by_task)
+    system.store.add_version(version)
+    folder = system.registry.verify(folder_name(project), version.id)
+    system.store.outbox_add("version", version_message(project, version, folder))
+    log.info("version %s %s: %s", version.id, version.state, version.reason)
+    return version
+
+
+def kept_versions(system: System, project: Project) -> set[str]:
+    """The serving version, the last three and the pinned ones; the weights of the others are removed."""
+    versions = system.store.versions(project.key)
+    serving = system.by_key(project.key).serving
+    return {version.id for version in versions[:3]} | {v.id for v in versions if v.pinned or v.id == serving}

@@ -1,0 +1,160 @@
+"""What our HTTP interface takes and answers, as OpenAPI 3.1. A test holds it against the routes that exist."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+from edgewise.web.wire import MAX_ID, PredictBody, SamplesBody, SetupBody, WebhookBody
+
+Json = dict[str, Any]
+
+_ERROR: Json = {
+    "description": "Refused or failed",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+}
+_PROJECT: Json = {
+    "name": "ls_id",
+    "in": "path",
+    "required": True,
+    "description": "Label Studio's project id",
+    "schema": {"type": "integer", "minimum": 1, "maximum": MAX_ID},
+}
+_JOB: Json = {"name": "job_id", "in": "path", "required": True, "schema": {"type": "string"}}
+_LIMIT: Json = {
+    "name": "limit",
+    "in": "query",
+    "schema": {"type": "integer", "minimum": 1, "maximum": 500, "default": 50},
+}
+
+
+def document(verbs: Sequence[str]) -> Json:
+    """The whole interface; `verbs` are those that a project takes."""
+    models: dict[str, type[BaseModel]] = {
+        "SetupBody": SetupBody,
+        "PredictBody": PredictBody,
+        "WebhookBody": WebhookBody,
+        "SamplesBody": SamplesBody,
+    }
+    schemas: Json = dict(_ANSWERS)
+    for name, model in models.items():
+        schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= schema.pop("$defs", {})
+        schemas[name] = schema
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Edgewise",
+            "version": "1",
+            "description": "A Label Studio ML backend: the hardest task first.",
+        },
+        "security": [{"basic": []}],
+        "paths": _studio_paths() | _project_paths(verbs) | _job_paths() | _machine_paths(),
+        "components": {"securitySchemes": {"basic": {"type": "http", "scheme": "basic"}}, "schemas": schemas},
+    }
+
+
+def _studio_paths() -> Json:
+    return {
+        "/health": {"get": _open("Alive, whatever else is away", "Health")},
+        "/setup": {"post": _call("Label Studio introduces a project", "Setup", body="SetupBody")},
+        "/predict": {"post": _call("One prediction for each task, in order", "Predictions", body="PredictBody")},
+        "/webhook": {
+            "post": _open("Something happened in a project", "Noted", body="WebhookBody", status=201)
+            | {"description": "With X-Edgewise-Secret or basic auth. Actions that do not concern us answer 200."}
+        },
+        "/versions": {"get": _call("Names of the model versions", "Versions")},
+    }
+
+
+def _project_paths(verbs: Sequence[str]) -> Json:
+    verb = {"name": "verb", "in": "path", "required": True, "schema": {"type": "string", "enum": list(verbs)}}
+    return {
+        "/select_samples": {"post": _call("The hardest open tasks, hardest first", "Samples", body="SamplesBody")},
+        "/projects/{ls_id}/status": {"get": _call("What the project is doing, and why not more", "Object", [_PROJECT])},
+        "/projects/{ls_id}/{verb}": {
+            "post": _call("Queue a verb; the job", "Object", [_PROJECT, verb], body="Options", status=202)
+        },
+    }
+
+
+def _job_paths() -> Json:
+    return {
+        "/jobs": {"get": _call("The latest jobs", "Jobs", [_LIMIT])},
+        "/jobs/{job_id}": {"get": _call("One job", "Object", [_JOB])},
+        "/jobs/{job_id}/cancel": {"post": _call("Cancel a job", "Object", [_JOB])},
+    }
+
+
+def _machine_paths() -> Json:
+    ready = _open("Whether all parts work", "Ready")
+    ready["responses"]["503"] = ready["responses"]["200"] | {"description": "A part does not work"}
+    metrics = _call("Numbers for Prometheus", "Object")
+    metrics["responses"]["200"]["content"] = {"text/plain": {"schema": {"type": "string"}}}
+    return {
+        "/ready": {"get": ready},
+        "/metrics": {"get": metrics},
+        "/openapi.json": {"get": _call("This document", "Object")},
+    }
+
+
+def _call(
+    summary: str, answer: str, parameters: Sequence[Json] = (), *, body: str | None = None, status: int = 200
+) -> Json:
+    """One operation; `answer` and `body` name schemas."""
+    content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{answer}"}}}
+    operation: Json = {
+        "summary": summary,
+        "parameters": list(parameters),
+        "responses": {str(status): {"description": summary, "content": content}, "default": _ERROR},
+    }
+    if body:
+        operation["requestBody"] = {
+            "required": body != "Options",
+            "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{body}"}}},
+        }
+    return operation
+
+
+def _open(summary: str, answer: str, *, body: str | None = None, status: int = 200) -> Json:
+    """An operation that asks for no basic auth."""
+    return _call(summary, answer, body=body, status=status) | {"security": []}
+
+
+def _object(**properties: Json) -> Json:
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+_STRING: Json = {"type": "string"}
+_OBJECT: Json = {"type": "object"}
+_SHARE: Json = {"type": "number", "minimum": 0, "maximum": 1}
+
+_ANSWERS: Json = {
+    "Error": _object(error=_object(what=_STRING, mend=_STRING)),
+    "Health": _object(status={"const": "UP"}),
+    "Setup": _object(model_version=_STRING),
+    "Noted": _object(status=_STRING),
+    "Versions": _object(versions={"type": "array", "items": _STRING}),
+    "Jobs": _object(jobs={"type": "array", "items": _OBJECT}),
+    "Ready": _object(ready={"type": "boolean"}),
+    "Object": _OBJECT,
+    "Options": {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "null"]}},
+    "Predictions": _object(
+        results={
+            "type": "array",
+            "items": _object(result={"type": "array", "items": _OBJECT}, score=_SHARE, model_version=_STRING),
+        }
+    ),
+    "Samples": _object(
+        project_id={"type": "integer"},
+        model_version={"type": ["string", "null"]},
+        task_ids={"type": "array", "items": {"type": "integer"}},
+        samples={
+            "type": "array",
+            "items": _object(
+                task_id={"type": "integer"}, uncertainty=_SHARE, above_threshold={"type": "boolean"}, reason=_STRING
+            ),
+        },
+        pool_size={"type": "integer"},
+    ),
+}

@@ -1,0 +1,246 @@
+"""Edgewise, told in its verbs: what Label Studio's plugin calls, what the queue runs, what the terminal starts.
+
+Glue only: no formula, no SQL, no HTTP, no prompt. The verbs are in edgewise/verbs; this file says which
+there are, hands uncertainty.py down to them, and holds the plugin class.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import uncertainty
+from edgewise.errors import EdgewiseError, InputError, NotFound
+from edgewise.services import jobs, workers
+from edgewise.services.mirror import mirror
+from edgewise.services.store import Job, Project
+from edgewise.settings import Settings, read_settings
+from edgewise.verbs import answer
+from edgewise.verbs.connect import connect, forget
+from edgewise.verbs.doctor import doctor
+from edgewise.verbs.serving import rollback
+from edgewise.verbs.sync import sweep_now, sync
+from edgewise.verbs.system import System, Uncertainty
+from edgewise.verbs.timers import Timers
+
+try:
+    from label_studio_ml.model import LabelStudioMLBase
+except ImportError as error:
+    raise ImportError(
+        "label-studio-ml is not installed. It comes in a second step, without its dependencies: "
+        "pip install --no-deps -r requirements-label-studio-ml.txt"
+    ) from error
+
+log = logging.getLogger(__name__)
+Json = dict[str, Any]
+Verb = Callable[[System, Project, jobs.Progress], None]
+
+
+def train(system: System, project: Project, progress: jobs.Progress) -> None:
+    """Snapshot -> version -> gate. Imported here: the web process never loads the Trainer."""
+    from edgewise.verbs.train import train as run
+
+    run(system, project, progress)
+
+
+def rank(system: System, project: Project, progress: jobs.Progress) -> None:
+    """Score, order, push, activate."""
+    from edgewise.verbs.rank import rank as run
+
+    run(system, project, progress)
+
+
+def resume(system: System, project: Project, progress: jobs.Progress) -> None:
+    """Jobs of the project's own start again."""
+    system.store.update_project(project.key, state="live")
+    system.queue.enqueue("sync", project.key)
+    progress(1.0)
+
+
+def pause(system: System, project: Project, progress: jobs.Progress) -> None:
+    """No jobs of the project's own until told."""
+    system.store.update_project(project.key, state="paused")
+    progress(1.0)
+
+
+VERBS: Mapping[str, Verb] = {
+    "connect": connect,
+    "sync": sync,
+    "sweep": sweep_now,
+    "train": train,
+    "rank": rank,
+    "pause": pause,
+    "resume": resume,
+    "doctor": doctor,
+    "forget": forget,
+}
+"""Kind of job -> what does it. `rollback` is done at once and queues a ranking; `mirror` belongs to no project."""
+
+
+@cache
+def open_system() -> System:
+    """This process's Edgewise, by the environment."""
+    return system_for(read_settings())
+
+
+def system_for(settings: Settings) -> System:
+    """An Edgewise with these settings, scoring by uncertainty.py."""
+    return System(settings, Uncertainty(uncertainty.SCORES, uncertainty.DEFAULT, uncertainty.word_contributions))
+
+
+def run_job(job_id: str) -> None:
+    """Run one job to its end: what the local worker and RQ both call, by this name."""
+    system = open_system()
+    jobs.perform(system.store, system.queue, job_id, lambda job, progress: run_verb(system, job, progress))
+
+
+def run_verb(system: System, job: Job, progress: jobs.Progress) -> None:
+    """The verb of a job. What goes wrong stays visible in the project's status until it goes right."""
+    if job.project_key is None:
+        mirror(system.store, system.settings.mlflow_tracking_uri, system.settings.data_dir / "mlflow-artifacts")
+        return
+    project = system.by_key(job.project_key)
+    try:
+        VERBS[job.kind](system, project, progress)
+    except EdgewiseError as error:
+        system.note_trouble(project, job.kind, error)
+        raise
+    system.clear_trouble(project, job.kind)
+
+
+def work(system: System) -> None:
+    """Do jobs until told to stop: from Redis where REDIS_URL is set, else from the jobs table alone."""
+    if system.settings.redis_url is not None:
+        workers.work_redis(system.settings, system.store, tick=Timers(system))
+    else:
+        workers.work(system.settings, run_job, tick=Timers(system))
+
+
+class Backend:
+    """What the web server asks: edgewise.web.wire.Backend, answered by one System."""
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+
+    def setup(self, request: Any) -> str:
+        """Record the project and queue `connect`; nothing is loaded. Returns the version we answer under."""
+        system = self.system
+        known = system.store.find_project(system.address, request.ls_id)
+        project = system.store.record_project(
+            system.address,
+            request.ls_id,
+            request.created_at,
+            title=known.title if known else "",
+            label_config=known.label_config if known else request.label_config,
+        )
+        if project.connection.get("backend_url") is None:
+            connection = dict(project.connection) | {"backend_url": request.backend_url}
+            project = system.store.update_project(project.key, connection=connection)
+        if project.state == "connecting":
+            system.queue.enqueue("connect", project.key)
+        elif project.label_config != request.label_config:
+            system.queue.enqueue("sync", project.key)
+        return answer.version_name(system, project)
+
+    def predict(self, request: Any) -> list[Json]:
+        """One prediction per task, in order."""
+        return answer.predict(self.system, self.system.project(request.ls_id), request.tasks, request.drawn)
+
+    def hint(self, event: Any) -> None:
+        """Something changed: what, the next sync finds out."""
+        project = self.system.store.find_project(self.system.address, event.ls_id)
+        if project is not None:
+            kind = "sweep" if event.action == "TASKS_DELETED" else "sync"
+            self.system.queue.enqueue(kind, project.key)
+
+    def start_training(self, event: Any) -> None:
+        """Start Training in Label Studio: at once, whatever was labelled since the last one."""
+        self.system.queue.enqueue("train", self.system.project(event.ls_id).key)
+
+    def webhook_secret(self, ls_id: int) -> str | None:
+        """The secret on the project's webhook, once connect has installed it."""
+        project = self.system.store.find_project(self.system.address, ls_id)
+        return project.connection.get("secret") if project else None
+
+    def versions(self) -> list[str]:
+        """Every release that serves, of all projects: Label Studio does not say which project it asks for."""
+        return [answer.version_name(self.system, project) for project in self.system.store.projects()]
+
+    def select_samples(self, ls_id: int, limit: int | None, strategy: str | None, threshold: float | None) -> Json:
+        """The hardest open tasks."""
+        return answer.select_samples(self.system, self.system.project(ls_id), limit, strategy, threshold)
+
+    def status(self, ls_id: int) -> Json:
+        """Where a project stands."""
+        return answer.status(self.system, self.system.project(ls_id))
+
+    def ready(self) -> Json:
+        """Whether we can work."""
+        return answer.ready(self.system)
+
+    def jobs(self, limit: int) -> list[Json]:
+        """The newest jobs of all projects."""
+        return [answer.job_summary(job) for job in self.system.queue.jobs(limit)]
+
+    def job(self, job_id: str) -> Json:
+        """One job."""
+        return answer.job_summary(self.system.queue.job(job_id))
+
+    def cancel(self, job_id: str) -> Json:
+        """Cancel a job."""
+        return answer.job_summary(self.system.queue.cancel(job_id))
+
+    def enqueue(self, ls_id: int, verb: str, options: Mapping[str, Any]) -> Json:
+        """Queue a verb for a project."""
+        project = self.system.project(ls_id)
+        if verb == "rollback":
+            return answer.job_summary(rollback(self.system, project, str(options.get("version") or "")))
+        if verb not in VERBS:
+            raise NotFound(f"There is no verb {verb!r}.", f"Choose one of {', '.join(VERBS)}.")
+        return answer.job_summary(self.system.queue.enqueue(verb, project.key))
+
+    def metrics(self) -> dict[str, float]:
+        """Numbers for Prometheus."""
+        return answer.gauges(self.system)
+
+
+class Edgewise(LabelStudioMLBase):  # type: ignore[misc]  # untyped in both releases
+    """The plugin as label-studio-ml knows it, under the published 1.0.9 and the development version alike.
+
+    A new object may be made for every request, so nothing is kept on it.
+    """
+
+    def __init__(self, project_id: Any = None, label_config: str | None = None, **kwargs: Any) -> None:
+        super().__init__(project_id=project_id, label_config=label_config, **kwargs)
+        self.model_version = "ew-live"
+
+    def setup(self) -> None:
+        """Nothing is loaded before it is needed."""
+
+    def predict(self, tasks: Sequence[Json], context: Json | None = None, **kwargs: Any) -> list[Json]:
+        """One prediction per task, in order."""
+        if not tasks:
+            return []
+        ls_id = tasks[0].get("project")
+        if not isinstance(ls_id, int):
+            raise InputError(
+                "The tasks name no project.", "Send tasks as Label Studio does, each with its project's id."
+            )
+        system = open_system()
+        drawn = (context or {}).get("result")
+        return answer.predict(system, system.project(ls_id), tasks, drawn)
+
+    def fit(self, *args: Any, event: str | None = None, data: Json | None = None, **kwargs: Any) -> Json:
+        """An event of Label Studio: a hint that something changed, or an order to train.
+
+        The development version calls fit(event, data), the published one fit((), event=…, data=…, job_id=…).
+        """
+        if len(args) == 2 and isinstance(args[0], str):
+            event, data = args
+        ls_id = ((data or {}).get("project") or {}).get("id")
+        if not isinstance(ls_id, int):
+            return {"status": "ignored: no project"}
+        system = open_system()
+        kind = "train" if event == "START_TRAINING" else "sync"
+        job = system.queue.enqueue(kind, system.project(ls_id).key)
+        return {"job": job.id, "model_version": self.model_version}

@@ -1,0 +1,12 @@
+"""What all tests share: a clean environment, and the real Label Studio of tests/studio_fixture.py."""
+
+import os
+
+# Before torch: spinning OpenMP threads starve whoever shares the cores. No test may reach for a hub.
+os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
+from tests.studio_fixture import label_studio, studio, studio_project
+
+__all__ = ["label_studio", "studio", "studio_project"]
