@@ -1,4 +1,4 @@
-"""Every error we raise on purpose, as one tree. Each says `what` went wrong, with its values, and `mend`: the reader's next step.
+"""Every error we raise on purpose, as one tree: `what` went wrong, with its values, and `mend`, the next step.
 
     EdgewiseError                500
       InputError                 400   what the caller sent cannot be read

@@ -142,14 +142,24 @@ def wait_for_order(url: str, project: int) -> None:
     deadline, last = time.monotonic() + RANKED_S, ""
     while time.monotonic() < deadline:
         status = httpx.get(f"{url}/projects/{project}/status", timeout=30).json()
-        line = f"  {status['phase']}: {status['why']}" if "phase" in status else f"  {status['error']['what']}"
-        if line != last:
+        line, phase = told(status)
+        if phase != last:
             say(line)
-            last = line
+            last = phase
         if served_by_version(status):
             return
         time.sleep(1)
     raise EdgewiseError("There is no trained order yet.", f"Look at {url}/projects/{project}/status.")
+
+
+def told(status: dict[str, Any]) -> tuple[str, str]:
+    """A line on what happens now, and what must change before the next line: the phase, or a tenth of a training."""
+    if "error" in status:
+        return f"  {status['error']['what']}", status["error"]["what"]
+    training = [job for job in status["jobs"] if job["kind"] == "train" and job["state"] == "running"]
+    tenth = f"{training[0]['progress']:.1f}" if training else ""
+    shown = f" ({training[0]['progress']:.0%})" if training else ""
+    return f"  {status['phase']}{shown}", status["phase"] + tenth
 
 
 def served_by_version(status: dict[str, Any]) -> bool:

@@ -18,7 +18,11 @@ CHUNK = 1000  # predictions per push: 1 MB and about 1 s
 IDS_PER_QUERY = 100  # keeps the request line under the 4,094 bytes that gunicorn takes
 PAGE = 1000
 BULK_TIMEOUT_S = 300.0
-TASK_FIELDS = "id,data,annotations,updated_at,overlap"
+# `include` filters the keys of nested annotations too: what is not named here is missing there.
+TASK_FIELDS = (
+    "id,data,annotations,updated_at,overlap,"
+    "result,was_cancelled,ground_truth,completed_by,lead_time,parent_prediction,result_count"
+)
 LISTED_VERSIONS_LIMIT = 500  # Label Studio cuts its text of a task's versions there
 
 

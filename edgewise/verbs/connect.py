@@ -5,14 +5,15 @@ makes the view and looks for what would fail silently. It changes nothing twice,
 """
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from edgewise.errors import StudioGone, StudioRefused, Unavailable
 from edgewise.services.jobs import Progress
 from edgewise.services.store import Project
+from edgewise.verbs.answer import LIVE
 from edgewise.verbs.doctor import examine
-from edgewise.verbs.rank import release_name
+from edgewise.verbs.rank import numbers, release_name
 from edgewise.verbs.sync import refresh_project
 from edgewise.verbs.system import System, folder_name
 
@@ -90,8 +91,10 @@ def take_webhook(system: System, project: Project) -> Project:
             "see docs/doctor.md.",
         )
     secret = project.connection.get("secret") or secrets.token_urlsafe(32)
+    organization = system.studio.whoami().get("active_organization")
     # Kept before it is installed: a crash in between must not leave Label Studio with a secret that we do not know.
-    project = remember(system, project, secret=secret, backend_url=backend["url"], webhook=ours[0]["id"])
+    facts = {"backend_url": backend["url"], "webhook": ours[0]["id"], "organization": organization}
+    project = remember(system, project, secret=secret, **facts)
     system.studio.update_webhook(
         ours[0]["id"],
         url=ours[0]["url"],
@@ -159,10 +162,11 @@ def undo(system: System, project: Project, progress: Progress) -> None:
     """Sampling, version, view, webhook and our predictions, as they were before."""
     studio, ls_id, known = system.studio, project.ls_id, project.connection
     before = known.get("before") or {}
-    releases = [name for name in studio.model_versions(ls_id) if is_ours(name, project, system)]
-    for number, name in enumerate(releases):
+    theirs = studio.model_versions(ls_id)
+    ours = [release_name(n) for n in numbers(theirs)] + [name for name in theirs if name == LIVE]
+    for number, name in enumerate(ours):
         studio.delete_model_version(ls_id, name)
-        progress(0.1 + 0.6 * number / len(releases), "removing our predictions")
+        progress(0.1 + 0.6 * number / len(ours), "removing our predictions")
     studio.update_project(ls_id, sampling=before.get("sampling") or "Sequential sampling")
     restore_version(system, project, before.get("model_version"))
     if known.get("view") in {view["id"] for view in studio.views(ls_id)}:
@@ -170,12 +174,6 @@ def undo(system: System, project: Project, progress: Progress) -> None:
     for hook in studio.webhooks(ls_id):
         if hook["id"] == known.get("webhook"):
             studio.update_webhook(hook["id"], url=hook["url"], headers={}, actions=[], send_for_all_actions=True)
-
-
-def is_ours(name: str, project: Project, system: System) -> bool:
-    """Whether a version of predictions is one that we pushed or answered with."""
-    numbers: Sequence[int] = [release.n for release in system.store.releases(project.key)]
-    return name in {release_name(n) for n in numbers} | {"ew-live"}
 
 
 def restore_version(system: System, project: Project, name: str | None) -> None:

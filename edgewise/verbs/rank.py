@@ -6,14 +6,14 @@ what is there already.
 """
 
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgewise.errors import StudioRefused
 from edgewise.labels.annotations import problems
 from edgewise.labels.schema import Schema
 from edgewise.learning.inference import Tagger
@@ -53,6 +53,11 @@ def release_name(n: int) -> str:
     return f"ew-{n}"
 
 
+def numbers(names: Iterable[str]) -> list[int]:
+    """The releases among names of versions, by their number."""
+    return [int(name[3:]) for name in names if re.fullmatch(r"ew-[0-9]{1,9}", name)]
+
+
 def rank(system: System, project: Project, progress: Progress) -> None:
     """Bring the project's order up to date: a new release for a new version, else the new tasks into the active one."""
     schema = schema_of(project)
@@ -79,7 +84,9 @@ def open_run(system: System, project: Project, schema: Schema, version: Version 
     newest = max(releases, key=lambda release: release.n, default=None)
     serving = version.id if version else None
     if newest is None or newest.version != serving or newest.state == "retired" or stale(newest, schema):
-        newest = system.store.new_release(project.key, serving, schema.digest)
+        # Label Studio may carry releases of a life that we have forgotten: a number of theirs would be pushed twice.
+        above = max(numbers(system.studio.model_versions(project.ls_id)), default=0)
+        newest = system.store.new_release(project.key, serving, schema.digest, above)
     if newest.state == "ranking":
         system.store.drop_ranks(project.key, newest.n)
     models = taggers(system, project, schema, version)
@@ -180,6 +187,7 @@ def settle(run: Run) -> None:
     store, key, n = run.system.store, run.project.key, run.release.n
     waiting = store.unpushed(key, n)
     if waiting:
+        run.system.studio.remove_doubles(run.project.ls_id, run.name)
         carried = run.system.studio.carrying(run.project.ls_id, run.name)
         store.mark_pushed(key, n, [rank.task_id for rank in waiting if rank.task_id in carried])
 
@@ -227,17 +235,13 @@ def rank_rest(run: Run, progress: Progress) -> None:
 
 
 def retire_older(run: Run) -> None:
-    """Remove releases older than the one before this; deleting one must not unseat the active (facts, trap 13)."""
+    """Remove the releases older than the one before this, there and here."""
     system, key = run.system, run.project.key
-    theirs = system.studio.model_versions(run.project.ls_id)
-    older = [release for release in system.store.releases(key) if release.n < run.release.n - 1]
-    for release in older:
-        name = release_name(release.n)
-        try:
-            if name in theirs:
-                system.studio.delete_model_version(run.project.ls_id, name)
-        except StudioRefused as error:
-            log.warning("%s could not be removed: %s", name, error)
-            continue
-        system.store.drop_ranks(key, release.n)
-        system.store.update_release(key, release.n, state="retired")
+    kept = sorted(release.n for release in system.store.releases(key) if release.n <= run.release.n)[-2:]
+    for n in numbers(system.studio.model_versions(run.project.ls_id)):
+        if n < min(kept):
+            system.studio.delete_model_version(run.project.ls_id, release_name(n))
+    for release in system.store.releases(key):
+        if release.n < min(kept) and release.state != "retired":
+            system.store.drop_ranks(key, release.n)
+            system.store.update_release(key, release.n, state="retired")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
-from edgewise.errors import DataError, SchemaError, StudioGone
+from edgewise.errors import DataError, SchemaError, StudioGone, StudioRefused
 from edgewise.labels.annotations import Annotation, parse_annotation, text_of, training_example
 from edgewise.labels.schema import Schema, parse_schema
 from edgewise.services.jobs import Progress
@@ -80,7 +80,16 @@ def digest_of(config: str) -> str | None:
 
 
 def leave(system: System, project: Project, progress: Progress) -> Project:
-    """The project is gone in Label Studio: its jobs stop and its data is erased."""
+    """The project is gone in Label Studio: its jobs stop and its data is erased.
+
+    Raises StudioRefused if it is only out of our sight: Label Studio says 404 to somebody of another organisation too.
+    """
+    organization = project.connection.get("organization")
+    if organization != system.studio.whoami().get("active_organization"):
+        raise StudioRefused(
+            f"Label Studio does not show us project {project.ls_id}: the token belongs to another organisation.",
+            "Set LABEL_STUDIO_API_KEY to a token of the project's organisation. Nothing was erased.",
+        )
     log.info("project %s is gone in Label Studio: its data is erased", project.key)
     system.queue.cancel_all(project.key, spare=progress.job_id)
     system.registry.erase(folder_name(project))

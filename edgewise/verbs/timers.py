@@ -17,6 +17,7 @@ class Timers:
         if monotonic() < self._next_sync:
             return
         self._next_sync = monotonic() + self._system.settings.sync_interval_s
+        self._system.registry.sweep()
         for project in self._system.store.projects():
             if project.state == "live":
                 self._system.queue.enqueue("sync", project.key)

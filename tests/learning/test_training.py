@@ -13,10 +13,10 @@ from edgewise.labels.windows import tag_names
 from edgewise.learning import training
 from edgewise.learning.evaluation import evaluate
 from edgewise.learning.inference import load_tagger
-from edgewise.learning.training import Recipe, Trained, out_of_fold, train
+from edgewise.learning.training import Plan, Recipe, Trained, out_of_fold, plan, train
 
 LABELS = ("PER", "LOC")
-QUICK = Recipe(learning_rate=5e-3, epochs=16, max_length=32)
+QUICK = Recipe(learning_rate=5e-3, epochs=8, max_length=32)
 ONE_STEP = Recipe(learning_rate=1e-3, epochs=0.01, max_length=32)
 
 
@@ -41,7 +41,7 @@ def test_a_trained_model_finds_what_it_was_taught(tiny_base: Path, documents: li
     gold = [document.spans for document in documents]
     assert evaluate(texts, gold, tagger.tag(texts).spans, LABELS).overall.f1 > 0.95
     assert trained.label_counts == {"PER": 100, "LOC": 100}
-    assert (trained.steps, trained.learning_rate, trained.epochs) == (100, 5e-3, 16)
+    assert (trained.steps, trained.learning_rate, trained.epochs) == (100, 5e-3, 8)
 
 
 def test_the_same_documents_recipe_and_seed_give_the_same_weights(
@@ -70,7 +70,7 @@ def test_progress_rises_to_one(tiny_base: Path, documents: list[Document], tmp_p
     recipe = Recipe(learning_rate=1e-3, epochs=1, max_length=32)
     train(documents, LABELS, str(tiny_base), tmp_path / "m", recipe, report=told.append)
     assert told == sorted(told)
-    assert len(told) == 7
+    assert len(told) == 13
     assert told[-1] == 1.0
 
 
@@ -143,22 +143,36 @@ def test_what_a_head_knows_of_a_label_moves_to_its_new_place(tiny_tagger: Path) 
 
 def test_word_embeddings_stay_and_the_head_learns_five_times_as_fast(tiny_base: Path) -> None:
     model = training._model(str(tiny_base), LABELS)
-    optimizer, _ = training._optimizers(model, 1e-4, 0.01, 10)
+    optimizer, _ = training._optimizers(model, Plan(1e-4, 10, 0.0), 0.01)
     rates = {id(p): group["initial_lr"] for group in optimizer.param_groups for p in group["params"]}
     assert id(model.get_input_embeddings().weight) not in rates
     assert rates[id(model.classifier.weight)] == pytest.approx(5e-4)
     assert rates[id(model.bert.encoder.layer[0].output.dense.weight)] == pytest.approx(1e-4)
 
 
-def test_explicit_numbers_are_obeyed_and_auto_goes_by_size_and_windows() -> None:
-    explicit = Recipe(learning_rate=2e-5, epochs=3)
-    assert training._plan(explicit, 10, 160) == (2e-5, 30)
-    small, large = (training._plan(Recipe(), size, 200) for size in (22_000_000, 110_000_000))
-    assert small[0] == 3e-4
-    assert large[0] == 5e-5
-    steps = [training._plan(Recipe(), 22_000_000, windows)[1] for windows in (1, 100, 1_000, 10_000)]
-    assert steps == sorted(steps)
-    assert steps[0] == training.MIN_STEPS
+def test_layers_that_rest_do_not_move_and_those_above_do(
+    tiny_base: Path, documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "plan", lambda *_: Plan(1e-3, 3, 0.5))
+    _train(documents, tiny_base, tmp_path / "m")
+    before, after = (training._model(str(folder), LABELS).state_dict() for folder in (tiny_base, tmp_path / "m"))
+    moved = {name for name in before if not before[name].equal(after[name])}
+    assert {name.split(".")[0] for name in moved} == {"bert", "classifier"}
+    assert all(name.startswith(("bert.encoder.layer.1.", "classifier.")) for name in moved)
+
+
+def test_explicit_numbers_are_obeyed() -> None:
+    assert plan(Recipe(learning_rate=2e-5, epochs=3), 22_000_000, 80) == Plan(2e-5, 30, 0.0)
+    assert plan(Recipe(learning_rate=2e-5, epochs=0.001), 22_000_000, 80).steps == 1
+
+
+def test_auto_goes_by_the_size_of_the_encoder_and_the_number_of_windows() -> None:
+    small, large = (plan(Recipe(), size, 200) for size in (22_000_000, 110_000_000))
+    assert (small.learning_rate, small.resting) == (3e-4, 1 / 3)
+    assert (large.learning_rate, large.resting) == (5e-5, 0.0)
+    steps = [plan(Recipe(), 22_000_000, windows).steps for windows in (1, 100, 400, 1_000, 10_000)]
+    assert steps == [200, 200, 400, 800, 3750]
+    assert plan(Recipe(), 22_000_000, 10_000).resting == 0.0
 
 
 def test_out_of_fold_answers_come_from_models_that_did_not_see_the_text(

@@ -68,7 +68,9 @@ class RunningEdgewise:
 
 def quiet(status: Any) -> bool:
     """No job runs, and none is about to: those that wait for their time may."""
-    return not any(job["state"] == "running" or (job["state"] == "queued" and not job["run_after"]) for job in status["jobs"])
+    return not any(
+        job["state"] == "running" or (job["state"] == "queued" and not job["run_after"]) for job in status["jobs"]
+    )
 
 
 Start = Callable[..., RunningEdgewise]
@@ -82,7 +84,9 @@ def start_edgewise(label_studio: RunningStudio, tmp_path: Path) -> Iterator[Star
     def start(data: Path = tmp_path / "data", port: int | None = None, **variables: str) -> RunningEdgewise:
         data.mkdir(exist_ok=True)
         port = port or free_port()
-        environment = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "OMP_WAIT_POLICY") if name in os.environ}
+        environment = {
+            name: os.environ[name] for name in ("PATH", "HOME", "LANG", "OMP_WAIT_POLICY") if name in os.environ
+        }
         environment |= {
             "LABEL_STUDIO_HOST": label_studio.url,
             "LABEL_STUDIO_API_KEY": label_studio.token,

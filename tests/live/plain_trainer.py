@@ -52,7 +52,9 @@ def encoded(tokenizer: Any, document: Document, labels: Sequence[str]) -> dict[s
     """One sentence with its tag at each word's first sub-word, as the documentation aligns labels."""
     pieces = words(document.text)
     tags = tags_of(document.spans, pieces, labels)
-    found = tokenizer([document.text[a:b] for a, b in pieces], is_split_into_words=True, truncation=True, max_length=128)
+    found = tokenizer(
+        [document.text[a:b] for a, b in pieces], is_split_into_words=True, truncation=True, max_length=128
+    )
     word_ids = found.word_ids()
     first = [word is not None and word != before for word, before in zip(word_ids, [None, *word_ids], strict=False)]
     targets = [int(tags[word]) if starts else -100 for word, starts in zip(word_ids, first, strict=True)]

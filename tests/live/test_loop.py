@@ -37,7 +37,7 @@ def test_the_loop_goes_round_on_a_real_label_studio(
     curve: list[tuple[int, float, int]] = []
     done, seen = FIRST, None
     while True:
-        status = edgewise.wait(project, lambda s: served(s) not in (None, seen))
+        status = edgewise.wait(project, lambda s, seen=seen: served(s) not in (None, seen))
         seen = served(status)
         done += follow_the_order(edgewise, project, annotators)
         curve.append((examples(status), f1_of(edgewise, project, status), done))
@@ -134,7 +134,12 @@ def random_order(rows: Sequence[dict[str, Any]], count: int, scratch: Path) -> f
     chosen = np.random.default_rng(0).permutation(len(rows))[:count]
     folder = scratch / f"random-{count}"
     train(
-        documents([rows[i] for i in chosen]), wikigold.LABELS, "packaged:minilm", folder, Recipe(), report=lambda done: None
+        documents([rows[i] for i in chosen]),
+        wikigold.LABELS,
+        "packaged:minilm",
+        folder,
+        Recipe(),
+        report=lambda done: None,
     )
     f1 = score(folder)
     shutil.rmtree(folder)
@@ -144,6 +149,8 @@ def random_order(rows: Sequence[dict[str, Any]], count: int, scratch: Path) -> f
 def report(curve: Sequence[tuple[int, float, int]], at_random: Sequence[float], plain: float) -> None:
     """The curve beside random order, for the note; pytest shows it with -s, and -rP."""
     lines = ["", "learned from | F1, our order | F1, random order"]
-    lines += [f"{count:12d} | {f1:13.3f} | {other:16.3f}" for (count, f1, _), other in zip(curve, at_random, strict=True)]
+    lines += [
+        f"{count:12d} | {f1:13.3f} | {other:16.3f}" for (count, f1, _), other in zip(curve, at_random, strict=True)
+    ]
     lines += [f"a plain Trainer on the last version's labels: {plain:.3f}", time.strftime("%H:%M:%S")]
     sys.stdout.write("\n".join(lines) + "\n")

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, func, select
+from sqlalchemy import ColumnElement, Select, and_, case, func, select
 
 from edgewise.errors import NotFound
 from edgewise.services.store.database import CHUNK, WRITE_CHUNK, chunks, now, read_as
@@ -19,13 +19,12 @@ RANK_COLUMNS = [ranks.c[f.name] for f in fields(Rank)]
 class Releases(Training):
     """Queries on releases and ranks."""
 
-    def new_release(self, key: int, version: str | None, schema_digest: str) -> Release:
-        """The project's next release, in state "ranking". Numbers are never used twice."""
+    def new_release(self, key: int, version: str | None, schema_digest: str, above: int = 0) -> Release:
+        """The project's next release, in state "ranking". Numbers are never used twice; it is `above` one given."""
         with self._write() as connection:
             self._hold(connection, key)
-            counting = (
-                projects.update().where(projects.c.key == key).values(release_counter=projects.c.release_counter + 1)
-            )
+            highest = case((projects.c.release_counter > above, projects.c.release_counter), else_=above)
+            counting = projects.update().where(projects.c.key == key).values(release_counter=highest + 1)
             n = connection.execute(counting.returning(projects.c.release_counter)).scalar_one()
             release = Release(n, key, version, "ranking", False, now(), schema_digest)
             connection.execute(releases.insert().values(asdict(release)))
