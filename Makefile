@@ -16,7 +16,7 @@ STUDIO_READY := .venv-label-studio/.ready
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run serve worker test check format bench mlflow lock clean setup
+.PHONY: screenshots run serve worker test check format bench mlflow lock clean setup
 
 run: $(READY) $(STUDIO_READY)
 	@$(BIN)/python -m examples.demo --folder $(RUN_DIR) --label-studio-port $(LABEL_STUDIO_PORT) --port $(PORT)
@@ -40,6 +40,9 @@ check: $(DEV_READY)
 format: $(DEV_READY)
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
+
+screenshots: $(DEV_READY) $(STUDIO_READY)
+	@EDGEWISE_SCREENSHOTS=$(CURDIR)/docs $(BIN)/pytest -q tests/live/test_loop.py
 
 bench: $(DEV_READY) $(STUDIO_READY)
 	@$(BIN)/python -m benchmarks.rank

@@ -7,11 +7,15 @@ defaults that also starts the worker process and keeps it alive.
 import argparse
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from edgewise.settings import Settings, read_settings
 
+if TYPE_CHECKING:
+    from flask import Flask
 
-def make_app() -> "object":
+
+def make_app() -> "Flask":
     """The Flask app of this process, and the worker that belongs to it when there is no Redis."""
     import model
     from edgewise.logs import set_up_logging
@@ -29,8 +33,18 @@ def gunicorn_command(settings: Settings, host: str, port: int) -> list[str]:
     """gunicorn with threads: a slow caller holds a thread, never the server."""
     return [
         sys.executable, "-m", "gunicorn", "_wsgi:app", "--bind", f"{host}:{port}", "--workers", str(settings.workers),
-        "--threads", str(settings.threads), "--timeout", "120", "--graceful-timeout", "10",
+        "--threads", str(settings.threads), "--timeout", "120", "--graceful-timeout", "10", "--no-control-socket",
     ]  # fmt: skip
+
+
+def refuse_exposure(settings: Settings, host: str) -> None:
+    """Raises SystemExit rather than let everybody in: other machines reach us, and nobody must say who they are."""
+    is_loopback = host == "localhost" or host.startswith("127.") or host == "::1"
+    if not is_loopback and not settings.basic_auth_user and not settings.allow_anonymous:
+        raise SystemExit(
+            f"{host} can be reached by others, and there are no credentials. Set BASIC_AUTH_USER and BASIC_AUTH_PASS, "
+            "or listen on --host 127.0.0.1, or allow it with ALLOW_ANONYMOUS=true."
+        )
 
 
 def main() -> None:
@@ -40,6 +54,7 @@ def main() -> None:
     parser.add_argument("-p", "--port", type=int, default=settings.port)
     parser.add_argument("--host", default=settings.host)
     known, _ = parser.parse_known_args()
+    refuse_exposure(settings, known.host)
     command = gunicorn_command(settings, known.host, known.port)
     os.execv(command[0], command)
 

@@ -21,7 +21,7 @@ FLOORS = [
 ]
 OURS = {"_wsgi", "model", "uncertainty", "llm_prelabel", "edgewise", "tests", "examples", "benchmarks"}
 MAY_KNOW = {
-    "_wsgi": set(),
+    "_wsgi": {"flask"},
     "edgewise.__main__": {"typer", "rich"},
     "model": {"label_studio_ml"},
     "uncertainty": {"numpy"},

@@ -6,6 +6,7 @@ worth repeating) or StudioRefused; what belongs to a project raises StudioGone w
 view that is no more raises NotFound. The bulk calls are in studio_releases.py, the HTTP in studio_http.py.
 """
 
+from datetime import datetime
 from typing import Self
 
 from edgewise.errors import StudioGone, StudioRefused
@@ -36,6 +37,11 @@ class Studio(Bulk):
     def version(self) -> str:
         """Label Studio's version, such as '1.23.2'."""
         return str(field(self._get("api/version"), "release", "api/version"))
+
+    def clock(self) -> datetime | None:
+        """What time it is for Label Studio, by which its `updated_at` go; aware, to the second. None if it is silent."""
+        self.version()
+        return self._http.clock
 
     def whoami(self) -> Json:
         """The token's owner."""

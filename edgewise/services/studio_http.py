@@ -10,7 +10,10 @@ import json
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -123,6 +126,7 @@ class Http:
         except httpx.InvalidURL as error:
             raise StudioRefused("The address of Label Studio is not one.", ADDRESS) from error
         self._credentials = Credentials(token, self._client)
+        self.clock: datetime | None = None  # the server's own, at its last answer
 
     def close(self) -> None:
         """Close the kept connections."""
@@ -156,7 +160,10 @@ class Http:
             options["timeout"] = httpx.Timeout(call.timeout_s, connect=CONNECT_TIMEOUT_S)
         if call.body is not None:
             options["json"] = call.body
-        return send(self._client, call.method, call.path, **options)
+        response = send(self._client, call.method, call.path, **options)
+        with suppress(KeyError, ValueError):  # an answer without a date leaves the last one
+            self.clock = parsedate_to_datetime(response.headers["Date"])
+        return response
 
 
 def send(client: httpx.Client, method: str, path: str, **options: Any) -> httpx.Response:

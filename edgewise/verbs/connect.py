@@ -122,13 +122,15 @@ def take_sampling(system: System, project: Project) -> Project:
 
 def keep_view(system: System, project: Project) -> Project:
     """The Data Manager tab, made once and brought up to date afterwards."""
-    existing = {view["id"] for view in system.studio.views(project.ls_id)}
+    titles = {view["id"]: (view.get("data") or {}).get("title") for view in system.studio.views(project.ls_id)}
     known = project.connection.get("view")
-    if known is not None and known in existing:
-        system.studio.update_view(known, view_data())
-        return project
-    made = system.studio.create_view(project.ls_id, view_data())
-    return remember(system, project, view=made["id"])
+    # One of our name that we do not know is from a life that we have forgotten.
+    mine = known if known in titles else next((view for view, title in titles.items() if title == VIEW), None)
+    if mine is None:
+        mine = system.studio.create_view(project.ls_id, view_data())["id"]
+    else:
+        system.studio.update_view(mine, view_data())
+    return remember(system, project, view=mine)
 
 
 def view_data() -> dict[str, Any]:

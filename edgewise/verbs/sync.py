@@ -98,21 +98,20 @@ def leave(system: System, project: Project, progress: Progress) -> Project:
 
 
 def read_changes(system: System, project: Project, schema: Schema, progress: Progress) -> None:
-    """Upsert every task changed since the watermark; move the watermark when all of them are in.
+    """Upsert every task changed since the watermark; when all of them are in it moves to the start of this reading.
 
-    Never beyond the start of this reading: what changes on a page already read must be found by the next one.
+    Not further: what changes on a page already read must be found by the next reading.
     """
-    started = datetime.now(UTC)
-    newest = datetime.fromisoformat(project.watermark) if project.watermark else None
-    since = f"{newest - OVERLAP:{STUDIO_TIME}}" if newest else None
+    started = system.studio.clock()
+    watermark = datetime.fromisoformat(project.watermark) if project.watermark else None
+    since = f"{watermark - OVERLAP:{STUDIO_TIME}}" if watermark else None
     read = 0
     for page in system.studio.task_pages(project.ls_id, updated_after=since, page_size=PAGE):
         keep(system, project, schema, page)
-        newest = max([*map(updated_at, page), *([newest] if newest else [])])
         read += len(page)
         progress(0.5, f"{read} changed tasks read")
-    if newest is not None:
-        system.store.update_project(project.key, watermark=min(newest, started).isoformat())
+    if started is not None:
+        system.store.update_project(project.key, watermark=started.isoformat())
 
 
 def keep(system: System, project: Project, schema: Schema, page: Sequence[Mapping[str, Any]]) -> set[int]:
@@ -125,11 +124,6 @@ def keep(system: System, project: Project, schema: Schema, page: Sequence[Mappin
 def annotations_of(raw: Mapping[str, Any]) -> list[Annotation]:
     """A raw task's annotations, as we keep them."""
     return [parse_annotation(annotation, raw["id"]) for annotation in raw.get("annotations") or []]
-
-
-def updated_at(raw: Mapping[str, Any]) -> datetime:
-    """When Label Studio last changed a task or its annotations."""
-    return datetime.fromisoformat(str(raw["updated_at"]).replace("Z", "+00:00"))
 
 
 def task_row(

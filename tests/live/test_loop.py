@@ -1,10 +1,12 @@
 """The live active-learning loop, from an empty project to 200 labels, as two annotators and their engineer meet it."""
 
+import os
 import random
 import shutil
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from edgewise.learning.inference import load_tagger
 from edgewise.learning.training import Recipe, train
 from edgewise.services.studio import Studio
 from examples import wikigold
+from examples.label_studio import RunningStudio
+from tests.live.browser import look
 from tests.live.conftest import Annotator, RunningEdgewise, Start, wikigold_project
 from tests.live.plain_trainer import plain_trainer
 
@@ -25,7 +29,7 @@ FIRST, LAST, EVERY, FOLLOWED = 20, 200, 45, 20
 
 @pytest.mark.timeout(900)
 def test_the_loop_goes_round_on_a_real_label_studio(
-    start_edgewise: Start, studio: Studio, annotators: list[Annotator], tmp_path: Path
+    start_edgewise: Start, label_studio: RunningStudio, studio: Studio, annotators: list[Annotator], tmp_path: Path
 ) -> None:
     rows = wikigold.rows("train")
     project, tasks = wikigold_project(studio, rows)
@@ -37,7 +41,7 @@ def test_the_loop_goes_round_on_a_real_label_studio(
     curve: list[tuple[int, float, int]] = []
     done, seen = FIRST, None
     while True:
-        status = edgewise.wait(project, lambda s, seen=seen: served(s) not in (None, seen))
+        status = edgewise.wait(project, partial(serves_another, than=seen))
         seen = served(status)
         done += follow_the_order(edgewise, project, annotators)
         curve.append((examples(status), f1_of(edgewise, project, status), done))
@@ -45,10 +49,14 @@ def test_the_loop_goes_round_on_a_real_label_studio(
             break
         target = min(LAST, done + EVERY)
         done += label(annotators, project, target - done)
+    seen_by_people = look(label_studio, project, shots(tmp_path))
     versions = edgewise.status(project)["versions"]
     taught = lesson(edgewise, project, rows)
     plain = plain_trainer(taught, wikigold.LABELS, tmp_path / "plain")
     report(curve, [random_order(rows, count, tmp_path) for count, _, _ in curve], score(plain))
+    assert seen_by_people.regions, "the next task comes with pre-labels drawn"
+    assert len(seen_by_people.scores) >= 5
+    assert seen_by_people.scores == sorted(seen_by_people.scores), "the view has the hardest first"
     assert len(versions) >= 3, "one training by command, and at least two by itself"
     assert curve[-1][1] - curve[0][1] >= 0.10
     assert curve[-1][1] >= 0.9 * score(plain)
@@ -58,6 +66,16 @@ def served(status: Any) -> str | None:
     """The version whose order Label Studio follows, once that order is there whole."""
     release = status["release"]
     return release["version"] if release and release["whole"] else None
+
+
+def shots(scratch: Path) -> Path:
+    """Where screenshots go: to docs/ when they are to be renewed (make screenshots), else nowhere that lasts."""
+    return Path(os.environ.get("EDGEWISE_SCREENSHOTS", scratch))
+
+
+def serves_another(status: Any, than: str | None) -> bool:
+    """Whether Label Studio follows another version's order than before."""
+    return served(status) not in (None, than)
 
 
 def examples(status: Any) -> int:
