@@ -45,7 +45,8 @@ screenshots: $(DEV_READY) $(STUDIO_READY)
 	@EDGEWISE_SCREENSHOTS=$(CURDIR)/docs $(BIN)/pytest -q tests/live/test_loop.py
 
 bench: $(DEV_READY) $(STUDIO_READY)
-	@$(BIN)/python -m benchmarks.rank
+	@$(BIN)/python -m benchmarks.rank examples/wikigold/test.jsonl
+	@$(BIN)/python -m benchmarks.push
 
 mlflow: $(READY)
 	@MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --host 127.0.0.1 --port $(MLFLOW_PORT) \

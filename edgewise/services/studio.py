@@ -39,7 +39,7 @@ class Studio(Bulk):
         return str(field(self._get("api/version"), "release", "api/version"))
 
     def clock(self) -> datetime | None:
-        """What time it is for Label Studio, by which its `updated_at` go; aware, to the second. None if it is silent."""
+        """Label Studio's own time, by which its `updated_at` go: aware, to the second. None if it does not say."""
         self.version()
         return self._http.clock
 
