@@ -110,6 +110,7 @@ def run_verb(system: System, job: Job, progress: jobs.Progress) -> None:
 
 def work(system: System) -> None:
     """Do jobs until told to stop: from Redis where REDIS_URL is set, else from the jobs table alone."""
+    system.registry.check()
     if system.settings.redis_url is not None:
         workers.work_redis(system.settings, system.store, tick=Timers(system))
     else:

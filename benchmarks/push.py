@@ -3,8 +3,8 @@
     python -m benchmarks.push [--tasks 5000]
 
 A real Label Studio on SQLite, with wikigold's regions in each prediction. The peer is Label Studio's own way, "Retrieve
-Predictions": one POST of all tasks to the backend, the answers stored one by one; it is measured on fewer tasks and given
-per task. The result goes to benchmarks/results/push.json.
+Predictions": one POST of all tasks to the backend, the answers stored one by one; it is measured on fewer tasks and
+given per task. The result goes to benchmarks/results/push.json.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Teach an encoder our labels: documents in, a model folder out, written whole or not at all.
 
-The recipe for small encoders is measured, see shared/facts/active-learning.md and `plan`. Knows nothing of tasks,
+The recipe for small encoders is measured, see `plan` and docs/decisions.md. Knows nothing of tasks,
 versions or gates; who calls decides what is a training document and what becomes of the folder.
 """
 

@@ -1,7 +1,7 @@
 """Our model versions as MLflow shows them: runs, metrics, registered versions, the alias `champion`.
 
 A mirror and never the truth: fed from the store's outbox, so MLflow may be away. Weights stay where the registry has
-them; only an MLflow server, which cannot see our disk, gets a copy. No flavour, no pickle (facts/packages.md, 5).
+them; only an MLflow server, which cannot see our disk, gets a copy. No flavour, no pickle.
 """
 
 import logging

@@ -21,7 +21,6 @@ LIVE = "ew-live"
 DEADLINE_S = 60.0  # Label Studio waits 100 s for /predict, and drops the whole batch when it passes
 BATCH = 64
 UNKNOWN_SCORE = 0.5
-MOST_SAMPLES = 10_000
 
 Json = dict[str, Any]
 
@@ -140,8 +139,6 @@ def select_samples(
     """The hardest open tasks, first to be labelled first; never audit tasks. `threshold` filters."""
     settings = system.settings
     limit = settings.samples_per_iteration if limit is None else limit
-    if not 0 <= limit <= MOST_SAMPLES:
-        raise InputError(f"limit is {limit}.", f"Ask for 0 to {MOST_SAMPLES} tasks.")
     if strategy not in (None, system.uncertainty.default):
         known = ", ".join(sorted(system.uncertainty.scores))
         raise (

@@ -1,6 +1,6 @@
 """doctor: what is wrong with the connection, and the fix. Looks only; connect mends what it can.
 
-Each check is one way in which a connection fails without a word (facts of Label Studio, section 0).
+Each check is one way in which a connection fails without a word.
 """
 
 from collections.abc import Mapping, Sequence

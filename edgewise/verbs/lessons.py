@@ -32,11 +32,6 @@ class Lesson:
         """The tasks' texts."""
         return [document.text for document in self.documents]
 
-    @property
-    def gold(self) -> Spans:
-        """What people agreed on."""
-        return {task: document.spans for task, document in zip(self.ids, self.documents, strict=True)}
-
 
 def lesson_of(head: Head, labelled: Sequence[tuple[Task, Sequence[Annotation]]]) -> Lesson:
     """The head's training examples among these tasks; those that it cannot read or that teach nothing are left out."""

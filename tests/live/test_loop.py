@@ -24,7 +24,7 @@ from tests.live.browser import look
 from tests.live.conftest import Annotator, RunningEdgewise, Start, wikigold_project
 from tests.live.plain_trainer import plain_trainer
 
-FIRST, LAST, EVERY, FOLLOWED = 20, 200, 45, 20
+FIRST, LAST, EVERY, FOLLOWED = 20, 200, 60, 20
 
 
 @pytest.mark.timeout(900)
