@@ -24,7 +24,8 @@ RUN find /opt/edgewise/lib -type d \( -path '*/torch/include' -o -path '*/pyarro
 FROM python:3.11-slim-bookworm
 RUN groupadd --system --gid 10001 edgewise \
  && useradd --system --uid 10001 --gid edgewise --no-create-home --home-dir /tmp edgewise \
- && install -d -o edgewise -g edgewise -m 0750 /data
+ && install -d -o edgewise -g edgewise -m 0750 /data \
+ && pip uninstall -q -y --root-user-action=ignore setuptools wheel pip
 COPY --from=packages /opt/edgewise /opt/edgewise
 WORKDIR /app
 COPY . .

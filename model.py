@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import uncertainty
-from edgewise.errors import EdgewiseError, InputError, NotFound
+from edgewise.errors import Cancelled, EdgewiseError, InputError, NotFound
 from edgewise.services import jobs, workers
 from edgewise.services.mirror import mirror
 from edgewise.services.store import Job, Project
@@ -99,9 +99,15 @@ def run_verb(system: System, job: Job, progress: jobs.Progress) -> None:
     if job.project_key is None:
         mirror(system.store, system.settings.mlflow_tracking_uri, system.settings.data_dir / "mlflow-artifacts")
         return
-    project = system.by_key(job.project_key)
+    try:
+        project = system.by_key(job.project_key)
+    except NotFound:
+        log.info("%s: the project was erased, nothing is left to do", job.kind)
+        return
     try:
         VERBS[job.kind](system, project, progress)
+    except Cancelled:
+        raise  # no trouble: somebody wanted it so, or another process has taken the job over
     except EdgewiseError as error:
         system.note_trouble(project, job.kind, error)
         raise
@@ -127,6 +133,8 @@ class Backend:
         """Record the project and queue `connect`; nothing is loaded. Returns the version we answer under."""
         system = self.system
         known = system.store.find_project(system.address, request.ls_id)
+        if known is not None and known.created_at != request.created_at:
+            known = None  # an id that a new database gives again
         project = system.store.record_project(
             system.address,
             request.ls_id,

@@ -5,21 +5,24 @@ Everything here answers within Label Studio's deadlines; whatever takes longer i
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from edgewise.errors import Conflict, EdgewiseError, InputError
 from edgewise.labels.schema import Schema
+from edgewise.learning.inference import Tagger
 from edgewise.services.store import Job, Project, Rank, Version
 from edgewise.verbs.rank import release_name
 from edgewise.verbs.scoring import readable, score, taggers
+from edgewise.verbs.sync import is_audit, key_of
 from edgewise.verbs.system import System, schema_of
 
 log = logging.getLogger(__name__)
 LIVE = "ew-live"
 DEADLINE_S = 60.0  # Label Studio waits 100 s for /predict, and drops the whole batch when it passes
 BATCH = 64
+OUTDATED = "The serving version was trained for another labelling config: what it did not learn is not predicted."
 UNKNOWN_SCORE = 0.5
 
 Json = dict[str, Any]
@@ -73,13 +76,12 @@ def live(system: System, project: Project, tasks: Sequence[Json]) -> dict[int, J
     schema = schema_of(project)
     if schema is None or not tasks:
         return {}
-    version = system.store.version(project.key, project.serving) if project.serving else None
-    models = taggers(system, project, schema, version)
+    models = models_now(system, project, schema)
     if not models:
         return {}
     data = [dict(task.get("data") or {}) for task in tasks]
-    good, bad = readable(schema, data)
-    note_problems(system, project, tasks, bad)
+    unseen = hidden(system, project, schema, tasks)
+    good = [position for position in readable(schema, data)[0] if position not in unseen]
     answers: dict[int, Json] = {}
     started = time.monotonic()
     for start in range(0, len(good), BATCH):
@@ -109,28 +111,51 @@ def predict_batch(
     }
 
 
-def note_problems(system: System, project: Project, tasks: Sequence[Json], bad: Mapping[int, str]) -> None:
-    """Name in status the tasks that we could not read."""
-    named = {
-        tasks[position]["id"]: what for position, what in bad.items() if isinstance(tasks[position].get("id"), int)
-    }
-    if named:
-        system.store.set_problems(project.key, named)
+def models_now(system: System, project: Project, schema: Schema) -> dict[str, Tagger]:
+    """The models that answer; none when they cannot be loaded, as an error costs the caller the whole batch."""
+    try:
+        version = system.store.version(project.key, project.serving) if project.serving else None
+        return taggers(system, project, schema, version)
+    except EdgewiseError as error:
+        log.warning("nothing can be predicted: %s", error.what)
+        return {}
+
+
+def hidden(system: System, project: Project, schema: Schema, tasks: Sequence[Json]) -> set[int]:
+    """Positions of the audit tasks: people label them without our suggestion, also before a release holds them."""
+    if system.settings.audit_prelabel:
+        return set()
+    ids = {position: task["id"] for position, task in enumerate(tasks) if isinstance(task.get("id"), int)}
+    known = system.store.tasks(project.key, ids.values())
+
+    def is_held_out(position: int, task_id: int) -> bool:
+        if task_id in known:
+            return known[task_id].audit
+        key = key_of(tasks[position].get("data") or {}, schema, task_id)
+        return is_audit(project, key, system.settings.audit_fraction)
+
+    return {position for position, task_id in ids.items() if is_held_out(position, task_id)}
 
 
 def without_overlaps(answer: Json, drawn: Sequence[Json]) -> Json:
     """The answer without regions that overlap what is drawn."""
-    taken = [
-        (region["value"]["start"], region["value"]["end"])
-        for region in drawn
-        if isinstance(region.get("value"), dict) and {"start", "end"} <= region["value"].keys()
-    ]
+    taken = [(region.get("to_name"), *place) for region in drawn if (place := offsets(region)) is not None]
     kept = [
         region
         for region in answer["result"]
-        if not any(region["value"]["start"] < end and start < region["value"]["end"] for start, end in taken)
+        if not any(
+            region["to_name"] == text and region["value"]["start"] < end and start < region["value"]["end"]
+            for text, start, end in taken
+        )
     ]
     return answer | {"result": kept}
+
+
+def offsets(region: Json) -> tuple[int, int] | None:
+    """Where a drawn region is in its text; None for one that is nowhere, a choice, or measured in something else."""
+    value = region.get("value")
+    start, end = (value.get("start"), value.get("end")) if isinstance(value, dict) else (None, None)
+    return (start, end) if isinstance(start, int) and isinstance(end, int) else None
 
 
 def select_samples(
@@ -179,11 +204,13 @@ def status(system: System, project: Project) -> Json:
     store = system.store
     counts = store.counts(project.key)
     updates = store.updates(project.key)
-    jobs = system.queue.jobs(20, project_key=project.key)
+    running = [job for job in store.running_jobs() if job.project_key == project.key]
+    newest = system.queue.jobs(20, project_key=project.key)
+    jobs = [*newest, *(job for job in running if job.id not in {one.id for one in newest})]
     versions = store.versions(project.key)
     serving = next((version for version in versions if version.id == project.serving), None)
     schema = schema_of(project)
-    running = [job for job in jobs if job.state == "running"]
+    outdated = schema is not None and serving is not None and serving.schema_digest != schema.digest
     phase = phase_of(project, serving is not None, {job.kind for job in running})
     return {
         "project_id": project.ls_id,
@@ -198,7 +225,7 @@ def status(system: System, project: Project) -> Json:
         "model_version": version_summary(serving),
         "versions": [version_summary(version) for version in versions],
         "release": release_summary(system, project),
-        "note": project.note,
+        "note": project.note or (OUTDATED if outdated else ""),
         "trouble": project.trouble,
         "ignored": list(schema.ignored) if schema else [],
         "unreadable_tasks": store.problems(project.key, limit=20),

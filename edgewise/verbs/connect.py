@@ -16,8 +16,8 @@ from edgewise.verbs.doctor import examine
 from edgewise.verbs.rank import numbers, release_name
 from edgewise.verbs.sync import refresh_project
 from edgewise.verbs.system import System, folder_name
+from edgewise.web.wire import SECRET_HEADER
 
-SECRET_HEADER = "X-Edgewise-Secret"
 SAMPLING = "Uncertainty sampling"
 VIEW = "Hardest first"
 EVENTS = (
@@ -49,8 +49,8 @@ def connect(system: System, project: Project, progress: Progress) -> None:
     project = keep_view(system, project)
     progress(0.8, "checking the connection")
     checks = examine(system, project)
-    state = "live" if project.state == "connecting" else project.state
-    remember(system, project, state=state, checks=checks)
+    is_new = system.by_key(project.key).state == "connecting"  # it may have been paused meanwhile
+    remember(system, project, state="live" if is_new else None, checks=checks)
     system.queue.enqueue("sync", project.key)
 
 
@@ -149,7 +149,9 @@ def view_data() -> dict[str, Any]:
 
 def forget(system: System, project: Project, progress: Progress) -> None:
     """Undo what connect did in Label Studio and erase all we keep of the project. Label Studio's own data stays."""
+    system.store.update_project(project.key, state="paused")
     system.queue.cancel_all(project.key, spare=progress.job_id)
+    await_others(system, project, progress)
     try:
         undo(system, project, progress)
     except StudioGone:
@@ -158,6 +160,14 @@ def forget(system: System, project: Project, progress: Progress) -> None:
     system.queue.enqueue("mirror", None)
     system.registry.erase(folder_name(project))
     system.store.erase_project(project.key)
+
+
+def await_others(system: System, project: Project, progress: Progress) -> None:
+    """Raises Unavailable while a job of the project is still stopping: it could push again what we remove."""
+    jobs = system.store.running_jobs()
+    running = [job.kind for job in jobs if job.project_key == project.key and job.id != progress.job_id]
+    if running:
+        raise Unavailable(f"{running[0]} is still stopping.", "Wait: when it has ended we go on by ourselves.")
 
 
 def undo(system: System, project: Project, progress: Progress) -> None:

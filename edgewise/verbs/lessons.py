@@ -1,8 +1,10 @@
 """What a head is taught, or examined in: labelled tasks with the spans that people agreed on."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
+from edgewise.errors import DataError
 from edgewise.labels.annotations import Annotation, Example, text_of, training_example
 from edgewise.labels.schema import Head
 from edgewise.labels.spans import Document, Span
@@ -37,7 +39,7 @@ def lesson_of(head: Head, labelled: Sequence[tuple[Task, Sequence[Annotation]]])
     """The head's training examples among these tasks; those that it cannot read or that teach nothing are left out."""
     rows = []
     for task, annotations in labelled:
-        if task.problem is None:
+        with suppress(DataError):  # another head may read it
             text = text_of(task.data, head)
             example = training_example(annotations, head, text)
             if example is not None:

@@ -7,6 +7,7 @@ what is there already.
 
 import logging
 import re
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from edgewise.learning.selection import certainties, diverse_order, order, place
 from edgewise.services.jobs import Progress
 from edgewise.services.store import Project, Rank, Release, Task, Version
 from edgewise.verbs.scoring import Scored, readable, score, taggers
+from edgewise.verbs.sync import NO_RELEASE
 from edgewise.verbs.system import System, schema_of
 
 log = logging.getLogger(__name__)
@@ -28,6 +30,8 @@ HEAD_LEAST = 500
 HEAD_SHARE = 0.05
 HEAD_RANDOM = 500
 CHUNK = 1000
+COLD_HEAD = 0.5  # in the cold start the diverse head takes the scores below, what follows at random those above
+ENOUGH_PLACES = 50
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,9 @@ def numbers(names: Iterable[str]) -> list[int]:
 def rank(system: System, project: Project, progress: Progress) -> None:
     """Bring the project's order up to date: a new release for a new version, else the new tasks into the active one."""
     schema = schema_of(project)
-    if schema is None or not system.store.open_task_ids(project.key):
-        return
+    if schema is None or not system.store.unranked(project.key, NO_RELEASE, limit=1):
+        return  # nothing open that can be predicted, and Label Studio activates no release without a prediction
+    began = time.monotonic()
     version = system.store.version(project.key, project.serving) if project.serving else None
     run = open_run(system, project, schema, version)
     progress(0.05, f"ranking for {run.name}")
@@ -71,8 +76,9 @@ def rank(system: System, project: Project, progress: Progress) -> None:
     else:
         settle(run)
     push(run, progress)
-    if run.release.state != "active":
+    if not is_active(run):
         activate(run)
+        count_head(run, time.monotonic() - began)
     rank_rest(run, progress)
     retire_older(run)
     progress(1.0, f"{run.name} is active")
@@ -149,7 +155,7 @@ def ranks_in_order(run: Run, tasks: Sequence[Task], scored: Scored, audit: NDArr
     if scored.uncertainty is None:
         sequence = diverse_order(scored.embeddings, **placing)
         scores: NDArray[np.float64] = np.empty(len(tasks), dtype=np.float64)
-        scores[sequence] = (np.arange(len(tasks)) + 1.0) / (len(tasks) + 1.0)
+        scores[sequence] = COLD_HEAD * (np.arange(len(tasks)) + 1.0) / (len(tasks) + 1.0)
     else:
         sequence = order(scored.uncertainty, scored.embeddings, **placing)
         scores = np.asarray(certainties(scored.uncertainty, sequence), dtype=np.float64)
@@ -206,12 +212,27 @@ def push(run: Run, progress: Progress) -> None:
         progress(0.5, f"{start + len(chunk)} predictions pushed to {run.name}")
 
 
+def is_active(run: Run) -> bool:
+    """Whether Label Studio serves this release and we know it. Somebody may have selected another one there."""
+    if run.release.state != "active" or run.project.active_release != run.release.n:
+        return False
+    return bool(run.system.studio.project(run.project.ls_id).get("model_version") == run.name)
+
+
 def activate(run: Run) -> None:
-    """From now on Label Studio serves this order."""
+    """From now on Label Studio serves this order. Done again it changes nothing: killed in between, it is."""
     system, key = run.system, run.project.key
     system.studio.activate(run.project.ls_id, run.name)
-    system.store.update_release(key, run.release.n, state="active")
     system.store.update_project(key, active_release=run.release.n)
+    system.store.update_release(key, run.release.n, state="active")
+
+
+def count_head(run: Run, seconds: float) -> None:
+    """People wait for a training and for the head of its order: the pause until the next training is by both."""
+    last = run.system.by_key(run.project.key).last_training
+    if last and run.version and last.get("version") == run.version.id and "head" not in last:
+        counted = dict(last) | {"head": seconds, "seconds": last["seconds"] + seconds}
+        run.system.store.update_project(run.project.key, last_training=counted)
 
 
 def rank_rest(run: Run, progress: Progress) -> None:
@@ -221,24 +242,48 @@ def rank_rest(run: Run, progress: Progress) -> None:
     while ids := store.unranked(key, n, limit=CHUNK):
         if store.project(key).serving != (run.version.id if run.version else None):
             return
-        tasks, scored, _ = score_tasks(run, ids, lambda done: progress(0.6, "scoring the rest"))
-        if scored.uncertainty is None:
-            wanted = run.rng.random(len(tasks))
-        else:
-            # Audit tasks are spread evenly, whatever the model thinks of them.
-            audit = np.array([task.audit for task in tasks], dtype=bool)
-            wanted = np.where(audit, run.rng.permutation(1 - scored.uncertainty), 1 - scored.uncertainty)
-        scores = place(np.array(store.taken_scores(key, n)), wanted)
+        tasks, scored, audit = score_tasks(run, ids, lambda done: progress(0.6, "scoring the rest"))
+        scores = place(np.array(store.taken_scores(key, n)), wanted_scores(run, scored, audit))
         store.save_ranks(key, n, as_ranks(run, tasks, scored, scores))
         push(run, progress)
     store.update_release(key, n, whole=True)
 
 
+def wanted_scores(run: Run, scored: Scored, audit: NDArray[Any]) -> NDArray[np.float64]:
+    """Where tasks that join a release belong, (n,): by certainty, near-duplicates apart; audit tasks anywhere."""
+    if scored.uncertainty is None:
+        return np.asarray(run.rng.uniform(COLD_HEAD, 1.0, len(audit)), dtype=np.float64)
+    wanted: NDArray[np.float64] = 1 - scored.uncertainty
+    others = np.flatnonzero(~audit)
+    unsure, fraction = scored.uncertainty[others], run.system.settings.audit_fraction
+    sequence = order(
+        unsure, scored.embeddings[others], audit=audit[others], audit_fraction=fraction, labelled=(0, 0), rng=run.rng
+    )
+    wanted[others] = certainties(unsure, sequence)
+    if audit.any():
+        wanted[audit] = run.rng.choice(places(run, 1 - scored.uncertainty), int(audit.sum()))
+    return wanted
+
+
+def places(run: Run, certainty: NDArray[np.float64]) -> Sequence[float] | NDArray[np.float64]:
+    """Scores among which an audit task's is drawn: whatever the model thinks of itself must not show."""
+    if len(certainty) >= ENOUGH_PLACES:
+        return certainty
+    store, key, n = run.system.store, run.project.key, run.release.n
+    here = store.order(key, n)
+    drawn = run.rng.choice(here, ENOUGH_PLACES).tolist() if here else []
+    return [rank.score for rank in store.ranks(key, n, drawn).values()] or certainty
+
+
 def retire_older(run: Run) -> None:
-    """Remove the releases older than the one before this, there and here."""
+    """Remove the releases older than the one before this, there and here, and what was pushed twice."""
     system, key = run.system, run.project.key
     kept = sorted(release.n for release in system.store.releases(key) if release.n <= run.release.n)[-2:]
-    for n in numbers(system.studio.model_versions(run.project.ls_id)):
+    there = system.studio.model_versions(run.project.ls_id)
+    if there.get(run.name, 0) > len(system.store.taken_scores(key, run.release.n)):
+        # A push that we gave up arrived after all, later than the next run asked what is there.
+        system.studio.remove_doubles(run.project.ls_id, run.name)
+    for n in numbers(there):
         if n < min(kept):
             system.studio.delete_model_version(run.project.ls_id, release_name(n))
     for release in system.store.releases(key):

@@ -15,7 +15,7 @@ from edgewise.errors import DataError
 from edgewise.labels.annotations import regions, text_of
 from edgewise.labels.schema import Head, Schema
 from edgewise.labels.spans import Span
-from edgewise.learning.inference import ModelCache, Tagger, describe, embed, load_baseline, load_tagger
+from edgewise.learning.inference import ModelCache, Tagger, describe, load_baseline, load_encoder, load_tagger
 from edgewise.services.store import Project, Version
 from edgewise.verbs.system import System, folder_name
 
@@ -135,8 +135,9 @@ def combine(uncertainties: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float6
 def cold(system: System, schema: Schema, data: Sequence[Mapping[str, Any]], report: Report) -> Scored:
     """Before the first training: nothing is predicted, the texts are only placed in the encoder's space."""
     texts = [text_of(item, schema.heads[0]) for item in data]
-    settings = system.settings
-    embeddings = embed(texts, settings.baseline_model_name, max_length=settings.max_sequence_length, progress=report)
+    name, length = system.settings.baseline_model_name, system.settings.max_sequence_length
+    encoder = cache(system).get(f"encoder/{name}", lambda: load_encoder(name, max_length=length))
+    embeddings = encoder.embed(texts, progress=report)
     reason = "Cold start: unlike the tasks before it; nothing is learned yet."
     empty: list[list[dict[str, Any]]] = [[] for _ in data]
     return Scored(None, embeddings, empty, [reason] * len(texts), {})

@@ -8,8 +8,10 @@ from edgewise.verbs.system import System, folder_name, schema_of
 
 def serve(system: System, project: Project, version: Version) -> Job:
     """From now on this version answers; the ranking that follows shows it in Label Studio. Returns that job."""
-    system.store.update_project(project.key, serving=version.id)
     system.store.outbox_add("champion", champion_message(project, version.id))
+    system.store.update_project(
+        project.key, serving=version.id
+    )  # killed from here on: the next sync queues the ranking
     system.queue.enqueue("mirror", None)
     return system.queue.enqueue("rank", project.key)
 

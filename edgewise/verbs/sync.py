@@ -21,7 +21,9 @@ from edgewise.verbs.system import System, epoch_of, folder_name
 log = logging.getLogger(__name__)
 OVERLAP = timedelta(minutes=2)
 SWEEP_EVERY = timedelta(hours=1)
+RETRY_AFTER = timedelta(minutes=2)
 PAGE = 500
+NO_RELEASE = 0  # releases count from 1
 STUDIO_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"  # the only form that its filters read
 
 
@@ -30,10 +32,12 @@ def sync(system: System, project: Project, progress: Progress) -> None:
     project, schema = refresh_project(system, project, progress)
     if project.state == "gone" or schema is None:
         return
+    if project.watermark is None and serves_other_labels(system, project, schema):
+        system.queue.enqueue("train", project.key)  # before the watermark is set: after a crash it is queued again
     read_changes(system, project, schema, progress)
     if sweep_is_due(project):
         sweep(system, project, schema)
-    queue_what_follows(system, system.by_key(project.key))
+    queue_what_follows(system, system.by_key(project.key), schema)
 
 
 def sweep_now(system: System, project: Project, progress: Progress) -> None:
@@ -100,7 +104,8 @@ def leave(system: System, project: Project, progress: Progress) -> Project:
 def read_changes(system: System, project: Project, schema: Schema, progress: Progress) -> None:
     """Upsert every task changed since the watermark; when all of them are in it moves to the start of this reading.
 
-    Not further: what changes on a page already read must be found by the next reading.
+    Not further: what changes on a page already read must be found by the next reading. Not at all if the labelling
+    config changed meanwhile: then the next reading is to be a full one.
     """
     started = system.studio.clock()
     watermark = datetime.fromisoformat(project.watermark) if project.watermark else None
@@ -110,7 +115,7 @@ def read_changes(system: System, project: Project, schema: Schema, progress: Pro
         keep(system, project, schema, page)
         read += len(page)
         progress(0.5, f"{read} changed tasks read")
-    if started is not None:
+    if started is not None and system.by_key(project.key).label_config == project.label_config:
         system.store.update_project(project.key, watermark=started.isoformat())
 
 
@@ -132,7 +137,7 @@ def task_row(
     """A raw task as we keep it: its text's key, its side of the held-out split, its training example's digest."""
     data = raw.get("data") or {}
     texts, problem = texts_of(data, schema)
-    key = text_key(texts.values() or [str(raw["id"])])
+    key = key_of(data, schema, raw["id"])
     return Task(
         task_id=raw["id"],
         data=dict(data),
@@ -155,6 +160,13 @@ def texts_of(data: Mapping[str, Any], schema: Schema) -> tuple[dict[str, str], s
         except DataError as error:
             problem = problem or error.what
     return texts, problem
+
+
+def key_of(data: Mapping[str, Any], schema: Schema, task_id: int) -> str:
+    """The key of all that the heads read of a task: each field once, or one more head would redraw the held-out set."""
+    texts, _ = texts_of(data, schema)
+    fields = {head.field: texts[head.from_name] for head in schema.heads if head.from_name in texts}
+    return text_key([fields[name] for name in sorted(fields)] or [str(task_id)])
 
 
 def text_key(texts: Iterable[str]) -> str:
@@ -189,8 +201,8 @@ def sweep_is_due(project: Project) -> bool:
 
 def sweep(system: System, project: Project, schema: Schema) -> None:
     """Forget tasks that Label Studio no longer has; fetch those that we never saw."""
+    ours = system.store.task_ids(project.key)  # first: a task that a training reads meanwhile is not a deleted one
     theirs = system.studio.task_ids(project.ls_id)
-    ours = system.store.task_ids(project.key)
     system.store.delete_tasks(project.key, ours - theirs)
     unseen = sorted(theirs - ours)
     for start in range(0, len(unseen), PAGE):
@@ -198,17 +210,41 @@ def sweep(system: System, project: Project, schema: Schema) -> None:
     system.store.update_project(project.key, swept_at=datetime.now(UTC))
 
 
-def queue_what_follows(system: System, project: Project) -> None:
-    """A training when annotators have taught enough; a ranking when open tasks are in no release."""
-    if system.store.updates(project.key) >= system.settings.start_training_each_n_updates:
+def serves_other_labels(system: System, project: Project, schema: Schema) -> bool:
+    """Whether the version that serves was made for another labelling config."""
+    return project.serving is not None and (
+        system.store.version(project.key, project.serving).schema_digest != schema.digest
+    )
+
+
+def queue_what_follows(system: System, project: Project, schema: Schema) -> None:
+    """A training when annotators have taught enough; a ranking when open tasks are in no release of what serves."""
+    store = system.store
+    if store.updates(project.key) >= system.settings.start_training_each_n_updates:
         system.queue.enqueue("train", project.key, run_after=earliest_training(project))
-    if project.active_release is None or system.store.unranked(project.key, project.active_release, limit=1):
-        system.queue.enqueue("rank", project.key)
+    if store.unranked(project.key, current_release(system, project, schema), limit=1):
+        system.queue.enqueue("rank", project.key, run_after=after_trouble(project, "rank"))
+
+
+def current_release(system: System, project: Project, schema: Schema) -> int:
+    """The active release if it is of the version that serves and of these labels, else none."""
+    if project.active_release is None:
+        return NO_RELEASE
+    release = system.store.release(project.key, project.active_release)
+    return release.n if (release.version, release.schema_digest) == (project.serving, schema.digest) else NO_RELEASE
 
 
 def earliest_training(project: Project) -> datetime | None:
     """Trainings start at most every twice the last one's time, its ranking included; None: at once."""
     last = project.last_training
-    if not last:
+    paced = datetime.fromisoformat(last["started"]) + timedelta(seconds=2 * last["seconds"]) if last else None
+    moments = [moment for moment in (paced, after_trouble(project, "train")) if moment is not None]
+    return max(moments, default=None)
+
+
+def after_trouble(project: Project, kind: str) -> datetime | None:
+    """When a kind of job that has just failed may be tried again; None: it has not."""
+    trouble = project.trouble
+    if not trouble or trouble.get("about") != kind:
         return None
-    return datetime.fromisoformat(last["started"]) + timedelta(seconds=2 * last["seconds"])
+    return datetime.fromisoformat(trouble["at"]) + RETRY_AFTER

@@ -11,6 +11,7 @@ class Timers:
     def __init__(self, system: System) -> None:
         self._system = system
         self._next_sync = 0.0
+        self._kind = "sweep"  # what was deleted while nobody looked is found at the start; afterwards sync sees to it
 
     def __call__(self) -> None:
         """Queue what is due."""
@@ -20,4 +21,7 @@ class Timers:
         self._system.registry.sweep()
         for project in self._system.store.projects():
             if project.state == "live":
-                self._system.queue.enqueue("sync", project.key)
+                self._system.queue.enqueue(self._kind, project.key)
+        self._kind = "sync"
+        if self._system.store.outbox_next(1):
+            self._system.queue.enqueue("mirror", None)

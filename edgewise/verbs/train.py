@@ -15,7 +15,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from edgewise.errors import Conflict
+from edgewise.errors import Conflict, NotFound
 from edgewise.labels.schema import Head, Schema
 from edgewise.learning.training import Recipe
 from edgewise.learning.training import train as train_head
@@ -44,20 +44,39 @@ def train(system: System, project: Project, progress: Progress) -> None:
     taught, held_out = lessons(system, project, schema)
     refuse_too_little(taught)
     snapshot = keep_snapshot(system, project, taught)
-    parent = system.store.version(project.key, project.serving) if project.serving else None
-    if parent is not None and parent.snapshot == snapshot and parent.schema_digest == schema.digest:
+    parent = parent_of(system, project)
+    if parent is not None and is_same_lesson(system, parent, schema, snapshot):
         progress(1.0, "Nothing new was labelled since the serving version.")
         return
     version = make_version(system, project, schema, (snapshot, taught, held_out, parent), progress)
     seconds = time.monotonic() - started[1]
-    system.store.update_project(
-        project.key, last_training={"started": started[0].isoformat(), "seconds": seconds, "version": version.id}
-    )
+    last_training = {"started": started[0].isoformat(), "seconds": seconds, "version": version.id}
+    system.store.update_project(project.key, last_training=last_training, note="")
     if version.state == "accepted":
         serve(system, project, version)
     system.queue.enqueue("mirror", None)
     system.registry.prune(folder_name(project), keep=kept_versions(system, project))
     progress(1.0, f"Version {version.id} {version.state}. {version.reason}")
+
+
+def parent_of(system: System, project: Project) -> Version | None:
+    """The version that serves, to compare with and to start from; None also if its weights are lost: then this
+    training is how the project comes back."""
+    if project.serving is None:
+        return None
+    try:
+        system.registry.verify(folder_name(project), project.serving)
+    except (Conflict, NotFound) as error:
+        log.warning("the serving version cannot be compared with: %s", error.what)
+        return None
+    return system.store.version(project.key, project.serving)
+
+
+def is_same_lesson(system: System, parent: Version, schema: Schema, snapshot: str) -> bool:
+    """Whether a training would only make the serving version again."""
+    how = {"recipe": asdict(recipe_of(system)), "baseline": system.settings.baseline_model_name}
+    before = {name: parent.settings.get(name) for name in how}
+    return (parent.snapshot, parent.schema_digest, before) == (snapshot, schema.digest, how)
 
 
 def lessons(system: System, project: Project, schema: Schema) -> tuple[list[Lesson], list[Lesson]]:

@@ -23,6 +23,7 @@ from edgewise.web.metrics import CONTENT_TYPE, Metrics
 from edgewise.web.openapi import document
 from edgewise.web.wire import (
     MAX_ID,
+    SECRET_HEADER,
     START_TRAINING,
     Backend,
     Json,
@@ -39,7 +40,6 @@ from edgewise.web.wire import (
 log = logging.getLogger(__name__)
 
 VERBS = ("connect", "sync", "train", "rank", "rollback", "pause", "resume", "forget", "doctor")
-SECRET_HEADER = "X-Edgewise-Secret"
 
 # Answered to anybody; the webhook looks at its own credentials, as Label Studio sends none of the basic kind with it.
 PUBLIC = frozenset({"health", "ready", "webhook"})

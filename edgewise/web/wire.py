@@ -27,6 +27,9 @@ MAX_SAMPLES = 10_000
 # Reading 60 MB of JSON took 0.8 s here, of the one second that Label Studio waits; 1 MB is read in 15 ms.
 SMALL_WEBHOOK_BYTES = 1_000_000
 
+# On the webhook, put there by `connect`: Label Studio sends no basic auth with it.
+SECRET_HEADER = "X-Edgewise-Secret"
+
 # Stands in for a prediction that Label Studio could not store.
 UNPREDICTED: Json = {"result": [], "score": 0.0, "model_version": "edgewise-unpredicted"}
 

@@ -1,4 +1,4 @@
-"""What the live tests share beside conftest.py: a server for a whole module, and shortcuts through Label Studio's API."""
+"""What the live tests share beside conftest.py: a server for a whole module, and shortcuts through both APIs."""
 
 import os
 import subprocess

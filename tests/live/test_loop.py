@@ -27,7 +27,7 @@ from tests.live.plain_trainer import plain_trainer
 FIRST, LAST, EVERY, FOLLOWED = 20, 200, 60, 20
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_loop_goes_round_on_a_real_label_studio(
     start_edgewise: Start, label_studio: RunningStudio, studio: Studio, annotators: list[Annotator], tmp_path: Path
 ) -> None:
@@ -41,7 +41,7 @@ def test_the_loop_goes_round_on_a_real_label_studio(
     curve: list[tuple[int, float, int]] = []
     done, seen = FIRST, None
     while True:
-        status = edgewise.wait(project, partial(serves_another, than=seen))
+        status = edgewise.wait(project, partial(serves_another, than=seen), within_s=600)
         seen = served(status)
         done += follow_the_order(edgewise, project, annotators)
         curve.append((examples(status), f1_of(edgewise, project, status), done))

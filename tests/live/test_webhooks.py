@@ -1,0 +1,164 @@
+"""Webhooks under load, while a training runs: none is lost, none starts a training too many, none waits."""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from edgewise.services.studio import Studio
+from edgewise.verbs.system import epoch_of
+from examples import wikigold
+from examples.label_studio import RunningStudio
+from tests.live.conftest import RunningEdgewise, quiet
+from tests.live.helpers import connect, edgewise, memory, new_project, secret_of, silence
+from tests.studio_fixture import StudioProject
+
+WEBHOOKS, WITHIN_S, SENDERS = 200, 2.0, 4
+FIRST, MORE, EVERY = 30, 10, 5
+
+
+@pytest.fixture(scope="module")
+def server(label_studio: RunningStudio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEdgewise]:
+    """A server that trains briefly, and by itself from a few labels on."""
+    variables = {"START_TRAINING_EACH_N_UPDATES": str(EVERY), "NUM_TRAIN_EPOCHS": "0.2"}
+    with edgewise(label_studio, tmp_path_factory.mktemp("webhooks"), **variables) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def project(label_studio: RunningStudio, studio: Studio, server: RunningEdgewise) -> Iterator[StudioProject]:
+    """A connected project with some tasks, whose own webhook is off: the tests send what Label Studio would."""
+    with new_project(label_studio, studio, wikigold.LABEL_CONFIG) as made:
+        studio.import_tasks(made.id, [wikigold.task(row) for row in wikigold.rows("dev")[:20]])
+        connect(server, made)
+        server.wait(made.id, lambda status: quiet(status) and status["release"])
+        silence(made, server)
+        yield made
+
+
+def test_hundreds_of_webhooks_lead_to_two_trainings_at_most_and_are_answered_at_once_meanwhile(
+    server: RunningEdgewise, project: StudioProject
+) -> None:
+    rows = wikigold.rows("train")
+    labelled(project, rows[:FIRST])
+    at_rest = burst(server, project)
+    server.wait(project.id, training, within_s=60)
+    labelled(project, rows[FIRST : FIRST + MORE])
+    with ThreadPoolExecutor(2) as others:
+        health = others.submit(probes, lambda: httpx.get(f"{server.url}/health", timeout=10))
+        setup = others.submit(probes, lambda: httpx.post(f"{server.url}/setup", json=setup_body(project), timeout=10))
+        busy = burst(server, project)
+    assert training(server.status(project.id)), "the training was over too soon to show anything"
+    report(("before", at_rest), ("while training", busy), ("health", health.result()), ("setup", setup.result()))
+    done = server.wait(project.id, lambda status: quiet(status) and not training(status))
+    assert 1 <= len([job for job in every_job(server, project) if job.kind == "train"]) <= 2
+    assert done["labels_since_last_training"] == 0
+    assert done["versions"][0]["examples"] == FIRST + MORE
+    assert quantile(busy, 0.99) < 0.1
+    assert max(health.result()) < 1
+    assert max(setup.result()) < 3
+
+
+def test_a_webhook_without_the_secret_is_refused_and_changes_nothing(
+    server: RunningEdgewise, project: StudioProject
+) -> None:
+    before = len(every_job(server, project))
+    for headers in ({}, {name: "wrong" for name in secret_of(project, server)}):
+        answer = httpx.post(f"{server.url}/webhook", json=event(project), headers=headers, timeout=10)
+        assert answer.status_code == 401, answer.text
+        assert answer.json()["error"]["mend"]
+    assert len(every_job(server, project)) == before
+
+
+def test_start_training_in_label_studio_starts_one(server: RunningEdgewise, project: StudioProject) -> None:
+    before = {job.id for job in every_job(server, project)}
+    (backend,) = project.studio.backends(project.id)
+    project.call("POST", f"api/ml/{backend['id']}/train")
+    server.wait(
+        project.id, lambda status: any(job["kind"] == "train" and job["id"] not in before for job in status["jobs"])
+    )
+
+
+def labelled(project: StudioProject, rows: Sequence[dict[str, Any]]) -> None:
+    """Tasks that come with the labels that somebody else gave them."""
+    project.studio.import_tasks(project.id, [wikigold.labelled_task(row) for row in rows])
+
+
+def burst(server: RunningEdgewise, project: StudioProject) -> list[float]:
+    """200 webhooks in 2 s from several threads, each over a new connection as Label Studio's; seconds each took."""
+    headers, body = dict(secret_of(project, server)), event(project)
+    began = time.monotonic()
+
+    def send(number: int) -> float:
+        time.sleep(max(0.0, began + number * WITHIN_S / WEBHOOKS - time.monotonic()))
+        start = time.perf_counter()
+        answer = httpx.post(f"{server.url}/webhook", json=body, headers=headers, timeout=10)
+        assert answer.status_code == 201, answer.text
+        return time.perf_counter() - start
+
+    with ThreadPoolExecutor(SENDERS) as senders:
+        took = list(senders.map(send, range(WEBHOOKS)))
+    assert time.monotonic() - began < 3 * WITHIN_S, "the machine is too busy to send that many"
+    return took
+
+
+def event(project: StudioProject) -> dict[str, Any]:
+    """As Label Studio tells of a new annotation."""
+    annotation = {"id": 1, "result": [], "was_cancelled": False}
+    return {"action": "ANNOTATION_CREATED", "project": {"id": project.id}, "annotation": annotation, "task": {"id": 1}}
+
+
+def setup_body(project: StudioProject) -> dict[str, Any]:
+    """As Label Studio calls /setup."""
+    raw = project.call("GET", f"api/projects/{project.id}/")
+    return {
+        "project": f"{project.id}.{epoch_of(raw['created_at'])}",
+        "schema": raw["label_config"],
+        "hostname": "",
+        "access_token": "",
+        "extra_params": None,
+    }
+
+
+def probes(call: Callable[[], httpx.Response]) -> list[float]:
+    """A call ten times, during a burst; seconds each took."""
+    took = []
+    for _ in range(10):
+        start = time.perf_counter()
+        assert call().status_code == 200
+        took.append(time.perf_counter() - start)
+        time.sleep(WITHIN_S / 20)
+    return took
+
+
+def training(status: Any) -> bool:
+    """Whether a training runs now."""
+    return any(job["kind"] == "train" and job["state"] == "running" for job in status["jobs"])
+
+
+def every_job(server: RunningEdgewise, project: StudioProject) -> list[Any]:
+    """All jobs of the project."""
+    with memory(server, project.id) as (store, known):
+        return store.jobs(1000, known.key)
+
+
+def quantile(took: Sequence[float], share: float) -> float:
+    """A quantile of durations."""
+    return float(np.quantile(took, share))
+
+
+def report(*named: tuple[str, Sequence[float]]) -> None:
+    """What was measured, beside the machine's load; pytest shows it with -s, and -rP."""
+    lines = [
+        f"{name}: p50 {quantile(took, 0.5) * 1e3:.0f} ms, p99 {quantile(took, 0.99) * 1e3:.0f} ms, "
+        f"most {max(took) * 1e3:.0f} ms, {len(took)} calls"
+        for name, took in named
+    ]
+    load = " ".join(f"{number:.1f}" for number in os.getloadavg())
+    sys.stdout.write("\n".join(["", *lines, f"load {load}"]) + "\n")
