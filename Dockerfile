@@ -33,7 +33,7 @@ RUN rm requirements*.txt && /opt/edgewise/bin/python -m compileall -q . && chmod
 # /data holds all that is kept; /tmp is all that is written besides. So the root file system may be read-only.
 ENV PATH=/opt/edgewise/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     HOST=0.0.0.0 PORT=9090 DATA_DIR=/data HF_HOME=/data/huggingface HOME=/tmp OMP_WAIT_POLICY=PASSIVE
-USER edgewise
+USER 10001:10001
 EXPOSE 9090
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=4 CMD ["python", "-c", \
   "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/health', timeout=4)"]

@@ -11,12 +11,13 @@ from typing import Any
 
 import uncertainty
 from edgewise.errors import Cancelled, EdgewiseError, InputError, NotFound
+from edgewise.labels.schema import parse_schema
 from edgewise.services import jobs, workers
 from edgewise.services.mirror import mirror
 from edgewise.services.store import Job, Project
 from edgewise.settings import Settings, read_settings
 from edgewise.verbs import answer
-from edgewise.verbs.connect import connect, forget
+from edgewise.verbs.connect import connect, forget, note_address
 from edgewise.verbs.doctor import doctor
 from edgewise.verbs.serving import rollback
 from edgewise.verbs.sync import sweep_now, sync
@@ -130,11 +131,16 @@ class Backend:
         self.system = system
 
     def setup(self, request: Any) -> str:
-        """Record the project and queue `connect`; nothing is loaded. Returns the version we answer under."""
+        """Record the project and queue `connect`; nothing is loaded. Returns the version we answer under.
+
+        Raises SchemaError for a new project without anything to learn: Label Studio shows why the model is not added.
+        """
         system = self.system
         known = system.store.find_project(system.address, request.ls_id)
         if known is not None and known.created_at != request.created_at:
             known = None  # an id that a new database gives again
+        if known is None:
+            parse_schema(request.label_config)
         project = system.store.record_project(
             system.address,
             request.ls_id,
@@ -142,10 +148,8 @@ class Backend:
             title=known.title if known else "",
             label_config=known.label_config if known else request.label_config,
         )
-        if project.connection.get("backend_url") is None:
-            connection = dict(project.connection) | {"backend_url": request.backend_url}
-            project = system.store.update_project(project.key, connection=connection)
-        if project.state == "connecting":
+        is_new_address, project = note_address(system, project, request.backend_url)
+        if project.state == "connecting" or is_new_address:
             system.queue.enqueue("connect", project.key)
         elif project.label_config != request.label_config:
             system.queue.enqueue("sync", project.key)

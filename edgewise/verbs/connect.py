@@ -5,7 +5,7 @@ makes the view and looks for what would fail silently. It changes nothing twice,
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgewise.errors import StudioGone, StudioRefused, Unavailable
@@ -20,6 +20,7 @@ from edgewise.web.wire import SECRET_HEADER
 
 SAMPLING = "Uncertainty sampling"
 VIEW = "Hardest first"
+MOST_ADDRESSES = 20
 EVENTS = (
     "PROJECT_UPDATED",
     "TASKS_CREATED",
@@ -61,13 +62,27 @@ def remember(system: System, project: Project, *, state: str | None = None, **fa
     return system.store.update_project(project.key, **changes)
 
 
+def note_address(system: System, project: Project, address: str) -> tuple[bool, Project]:
+    """Remember by which address Label Studio calls us; whether it is a new one: then its webhook is new as well."""
+    known = addresses(project)
+    if any(same_place(address, other) for other in known) or len(known) >= MOST_ADDRESSES:
+        return False, project
+    return True, remember(system, project, addresses=[*known, address], backend_url=address)
+
+
+def addresses(project: Project) -> list[str]:
+    """Where Label Studio has ever called us for this project: our port or our name may have changed."""
+    return list(project.connection.get("addresses") or [])
+
+
 def backend_of(system: System, project: Project) -> Mapping[str, Any]:
     """Our entry under the project's Model settings. Raises StudioRefused when there is none."""
     backends = system.studio.backends(project.ls_id)
-    ours = project.connection.get("backend_url")
-    for backend in backends:
-        if ours is None or same_place(str(backend["url"]), str(ours)):
-            return backend
+    known = addresses(project)
+    ours = [one for one in backends if not known or any(same_place(str(one["url"]), other) for other in known)]
+    latest = str(project.connection.get("backend_url"))
+    if ours:
+        return next((one for one in ours if same_place(str(one["url"]), latest)), ours[0])
     raise StudioRefused(
         f"Project {project.ls_id} has no ML backend that points at us.",
         "Open the project's Settings > Model, choose Connect Model, and give it this server's address.",
@@ -81,10 +96,10 @@ def same_place(one: str, other: str) -> bool:
 
 def take_webhook(system: System, project: Project) -> Project:
     """Put our secret and our events on the webhook that Label Studio made; remove doubles of it."""
-    backend = backend_of(system, project)
-    address = f"{str(backend['url']).rstrip('/')}/webhook"
-    ours = [hook for hook in system.studio.webhooks(project.ls_id) if same_place(str(hook["url"]), address)]
-    if not ours:
+    url = str(backend_of(system, project)["url"])
+    hooks = hooks_of(system, project, [*addresses(project), url])
+    here = [hook for hook in hooks if same_place(str(hook["url"]), webhook_of(url))]
+    if not here:
         raise Unavailable(
             "Label Studio has not made the webhook of our backend yet.",
             "It makes one when the backend is added. If this stays, its network protection may refuse our address: "
@@ -93,20 +108,39 @@ def take_webhook(system: System, project: Project) -> Project:
     secret = project.connection.get("secret") or secrets.token_urlsafe(32)
     organization = system.studio.whoami().get("active_organization")
     # Kept before it is installed: a crash in between must not leave Label Studio with a secret that we do not know.
-    facts = {"backend_url": backend["url"], "webhook": ours[0]["id"], "organization": organization}
+    facts = {"backend_url": url, "webhook": here[0]["id"], "organization": organization}
     project = remember(system, project, secret=secret, **facts)
+    for hook in hooks:
+        if hook in here[1:]:
+            system.studio.delete_webhook(hook["id"])
+        else:
+            arm(system, hook, secret)
+    return project
+
+
+def hooks_of(system: System, project: Project, places: Sequence[str]) -> list[dict[str, Any]]:
+    """The project's webhooks that point at one of these addresses of ours. They outlive their backend."""
+    wanted = [webhook_of(place) for place in places]
+    hooks = system.studio.webhooks(project.ls_id)
+    return [hook for hook in hooks if any(same_place(str(hook["url"]), place) for place in wanted)]
+
+
+def webhook_of(address: str) -> str:
+    """Where Label Studio sends the events of a backend."""
+    return f"{address.rstrip('/')}/webhook"
+
+
+def arm(system: System, hook: Mapping[str, Any], secret: str) -> None:
+    """Our events and our secret on a webhook."""
     system.studio.update_webhook(
-        ours[0]["id"],
-        url=ours[0]["url"],
+        hook["id"],
+        url=hook["url"],
         headers={SECRET_HEADER: secret},
         actions=list(EVENTS),
         send_for_all_actions=False,
         send_payload=True,
         is_active=True,
     )
-    for double in ours[1:]:
-        system.studio.delete_webhook(double["id"])
-    return project
 
 
 def take_sampling(system: System, project: Project) -> Project:
@@ -183,9 +217,8 @@ def undo(system: System, project: Project, progress: Progress) -> None:
     restore_version(system, project, before.get("model_version"))
     if known.get("view") in {view["id"] for view in studio.views(ls_id)}:
         studio.delete_view(known["view"])
-    for hook in studio.webhooks(ls_id):
-        if hook["id"] == known.get("webhook"):
-            studio.update_webhook(hook["id"], url=hook["url"], headers={}, actions=[], send_for_all_actions=True)
+    for hook in hooks_of(system, project, [*addresses(project), str(known.get("backend_url"))]):
+        studio.update_webhook(hook["id"], url=hook["url"], headers={}, actions=[], send_for_all_actions=True)
 
 
 def restore_version(system: System, project: Project, name: str | None) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgewise.errors import StudioRefused
 from edgewise.labels.annotations import problems
 from edgewise.labels.schema import Schema
 from edgewise.learning.inference import Tagger
@@ -204,12 +205,27 @@ def push(run: Run, progress: Progress) -> None:
     waiting = store.unpushed(key, n)
     for start in range(0, len(waiting), CHUNK):
         chunk = waiting[start : start + CHUNK]
-        predictions = [{"task": rank.task_id, "result": rank.result, "score": rank.score} for rank in chunk]
-        dropped = run.system.studio.push_release(run.project.ls_id, run.name, predictions)
+        dropped = push_chunk(run, chunk)
         store.mark_pushed(key, n, [rank.task_id for rank in chunk])
         if dropped:
-            log.warning("%d predictions of %s were not taken: their tasks may be gone", len(dropped), run.name)
+            log.warning("%d predictions of %s were not taken", len(dropped), run.name)
         progress(0.5, f"{start + len(chunk)} predictions pushed to {run.name}")
+
+
+def push_chunk(run: Run, chunk: Sequence[Rank]) -> list[int]:
+    """Send a chunk; tasks whose prediction was dropped. One deleted task makes Label Studio refuse all of them, so
+    then we forget the deleted ones, as a sweep would, and send the others."""
+    studio, ls_id = run.system.studio, run.project.ls_id
+    predictions = [{"task": rank.task_id, "result": rank.result, "score": rank.score} for rank in chunk]
+    try:
+        return studio.push_release(ls_id, run.name, predictions) if predictions else []
+    except StudioRefused:
+        there = studio.task_ids(ls_id)
+        gone = [rank.task_id for rank in chunk if rank.task_id not in there]
+        if not gone:
+            raise
+    run.system.store.delete_tasks(run.project.key, gone)
+    return push_chunk(run, [rank for rank in chunk if rank.task_id in there])
 
 
 def is_active(run: Run) -> bool:

@@ -5,6 +5,7 @@ each service; a clean stop; the same data in new containers. Needs a Docker engi
 """
 
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -13,11 +14,12 @@ from typing import Any
 
 import httpx
 
+from edgewise.errors import EdgewiseError
 from edgewise.services.studio import Studio
 from examples import wikigold
 from tests.compose.stack import SERVICES, Failed, Stack, run, wait
 
-TASKS, TAUGHT, EACH = 300, 60, 10
+TASKS, TAUGHT, MORE = 300, 60, 15  # of 15 more labels, 10 at least are no audit tasks: they start a training
 TRAINED_S = 600.0
 CLEAN = {0, 143}  # 143: ended by the SIGTERM that asked for it, as Label Studio's development server does
 WHOM_I_SEE = """
@@ -32,12 +34,17 @@ for name in ("backend", "postgres", "redis", "mlflow"):
 
 def main() -> None:
     """All checks, in order; exit 1 at the first that does not hold, with the services' last words."""
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # told to end, we clean up first
+        signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder:
         stack = Stack(Path(folder))
         try:
             check(stack)
-        except Failed as failure:
-            say(f"FAIL  {failure}")
+        except (Failed, EdgewiseError, httpx.HTTPError) as failure:
+            say(f"FAIL  {type(failure).__name__}: {failure}")
             say(stack.compose("ps", "-a"))
             say(stack.compose("logs", "--tail", "25", "--no-color"))
             raise SystemExit(1) from None
@@ -56,15 +63,9 @@ def check(stack: Stack) -> None:
     strangers_stay_out(stack)
     with Loop(stack) as loop:
         loop.connect()
-        loop.goes_on("the first version", labels=0)
+        loop.first_version()
         survives_kills(stack, loop)
-        before = loop.facts()
-        stops_cleanly(stack)
-        began = time.monotonic()
-        stack.compose("up", "-d", "--wait")
-        expect(loop.facts(), before, "new containers on the old volumes")
-        ok(f"`down` and `up --wait` again: the same data in new containers after {time.monotonic() - began:.0f} s")
-        loop.goes_on("after all that", labels=EACH)
+        stops_and_starts(stack, loop)
 
 
 def image_is_lean(stack: Stack) -> None:
@@ -83,7 +84,7 @@ def containers_are_hardened(stack: Stack) -> None:
     """No privileges to gain, limits set, root file systems read-only, ports on loopback only."""
     writable = []
     for service in SERVICES:
-        host = stack.container(service)["HostConfig"]
+        host = stack.containers(service)[0]["HostConfig"]
         expect((host["CapDrop"], host["SecurityOpt"]), (["ALL"], ["no-new-privileges:true"]), f"{service}'s privileges")
         expect((host["Memory"] > 0, host["PidsLimit"] > 0), (True, True), f"{service}'s limits")
         bound = {binding["HostIp"] for bindings in host["PortBindings"].values() for binding in bindings}
@@ -108,33 +109,43 @@ def strangers_stay_out(stack: Stack) -> None:
 
 
 def survives_kills(stack: Stack, loop: "Loop") -> None:
-    """kill -9 of each service's main process; the worker in the middle of a training."""
+    """kill -9 of each service's main process: first while nothing happens, then in the middle of a training."""
     stack.compose("exec", "-T", "redis", "redis-cli", "set", "kept", "yes")
-    old = loop.status()["release"]["name"]
-    loop.label(EACH)
-    wait("a training starts by itself", lambda: "train" in loop.running(), 120)
-    took = stack.kill("worker")
-    name = loop.followed(old)
-    ok(f"killed worker in the middle of a training: healthy after {took:.0f} s, the training ran again, {name} serves")
     wait("MLflow has it all", lambda: len(loop.mlflow()) == len(loop.status()["versions"]), 120)
     time.sleep(2)  # Redis writes its log once a second
-    for service in SERVICES[1:]:
+    for service in SERVICES:
         before = loop.facts()
         took = stack.kill(service)
         expect(loop.facts(), before, f"data after {service} was killed")
         ok(f"killed {service}: healthy after {took:.0f} s, data kept")
     expect(stack.compose("exec", "-T", "redis", "redis-cli", "get", "kept").strip(), "yes", "what Redis kept")
-    loop.goes_on("after the kills", labels=EACH)
-
-
-def stops_cleanly(stack: Stack) -> None:
-    """Every service ends when it is told to, and without an error."""
+    old = loop.status()["release"]["name"]
     began = time.monotonic()
+    loop.label(MORE)
+    wait("a training starts by itself", lambda: "train" in loop.running(), 120)
+    for service in ("worker", "redis", "postgres"):
+        stack.kill(service)
+    ok(f"{MORE} more labels started a training; killed the workers, Redis and PostgreSQL in the middle of it")
+    name = loop.followed(old)
+    ok(f"it ran again by itself: {name} is active {time.monotonic() - began:.0f} s after the labels")
+
+
+def stops_and_starts(stack: Stack, loop: "Loop") -> None:
+    """Every service ends when it is told to, without an error; new containers go on where the old ones were."""
+    before, began = loop.facts(), time.monotonic()
     stack.compose("stop")
-    codes = {service: stack.container(service)["State"]["ExitCode"] for service in SERVICES}
-    expect([service for service, code in codes.items() if code not in CLEAN], [], f"services that stop badly ({codes})")
+    codes = {service: {one["State"]["ExitCode"] for one in stack.containers(service)} for service in SERVICES}
+    expect([service for service in SERVICES if codes[service] - CLEAN], [], f"services that stop badly ({codes})")
     ok(f"clean stop in {time.monotonic() - began:.0f} s: exit codes {codes}")
     stack.compose("down")
+    began = time.monotonic()
+    stack.compose("up", "-d", "--wait")
+    expect(loop.facts(), before, "new containers on the old volumes")
+    ok(f"`down` and `up --wait` again: the same data in new containers after {time.monotonic() - began:.0f} s")
+    labelled = loop.labelled()
+    loop.label(1)
+    wait("a label is heard of", lambda: loop.labelled() == labelled + 1, 60)
+    ok("the next label is heard of")
 
 
 def credentials(stack: Stack) -> tuple[str, str]:
@@ -181,17 +192,12 @@ class Loop:
         bad = [check for check in self.status()["checks"] if not check["ok"]]
         expect(bad, [], "what the doctor finds")
 
-    def goes_on(self, when: str, *, labels: int) -> None:
-        """So many labels later another version's order is active in Label Studio, and its next task is the first."""
-        began, release = time.monotonic(), self.status()["release"]
-        old = release["name"] if release and release["version"] else ""
-        self.label(labels)
-        name = self.followed(old)
-        status = self.status()
-        took = f"{time.monotonic() - began:.0f} s"
-        learned = status["model_version"]["examples"]
+    def first_version(self) -> None:
+        """Trained on the labels that were imported; its order is active in Label Studio."""
+        began, name, status = time.monotonic(), self.followed(""), self.status()
         order = f"{status['release']['tasks']} tasks in order"
-        ok(f"{when}: {name} is active after {took}, {order}, learned from {learned}")
+        learned = f"learned from {status['model_version']['examples']}"
+        ok(f"the first version: {name} is active after {time.monotonic() - began:.0f} s, {order}, {learned}")
 
     def followed(self, old: str) -> str:
         """The release that Label Studio follows, once it is a trained version's, whole, and not `old`."""
@@ -215,6 +221,11 @@ class Loop:
     def status(self) -> Any:
         """Edgewise's own word."""
         return self._backend.get(f"/projects/{self._project}/status").raise_for_status().json()
+
+    def labelled(self) -> int:
+        """How many labelled tasks Edgewise knows."""
+        tasks = self.status()["tasks"]
+        return int(tasks["labelled"] + tasks["audit_labelled"])
 
     def running(self) -> set[str]:
         """The kinds of job that run now."""

@@ -9,6 +9,7 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     rm /tmp/password
     echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
     pg_ctl -w start -o "-c listen_addresses=''" >/dev/null
+    # shellcheck disable=SC1090  # the image's users bring them
     for script in /docker-entrypoint-initdb.d/*.sh; do [ ! -e "$script" ] || . "$script"; done
     pg_ctl -w -m fast stop >/dev/null
 fi

@@ -31,7 +31,7 @@ private_engine() {
 # A folder of wheels that pip here looks into is not visible inside a build: serve it on the bridge, to containers only.
 serve_wheels() {
     folder=${PIP_FIND_LINKS:-}
-    [ -d "$folder" ] && ls "$folder"/torch-*.whl >/dev/null 2>&1 || return 0
+    ls "$folder"/torch-*.whl >/dev/null 2>&1 || return 0
     bridge=$(docker network inspect bridge -f '{{(index .IPAM.Config 0).Gateway}}')
     port=$(python3 -c 'import socket, sys; s = socket.socket(); s.bind((sys.argv[1], 0)); print(s.getsockname()[1])' "$bridge")
     python3 -m http.server --bind "$bridge" -d "$folder" "$port" >/dev/null 2>&1 &
@@ -41,6 +41,6 @@ serve_wheels() {
 
 trap finish EXIT
 trap 'exit 130' INT TERM
-docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1 || private_engine
+{ docker info && docker compose version; } >/dev/null 2>&1 || private_engine
 [ -n "${TORCH_PIP_ARGS:-}" ] || serve_wheels
 nice -n 10 .venv/bin/python -m tests.compose.check

@@ -45,21 +45,24 @@ class Stack:
         command = ["docker", "compose", "-p", self.name, "--env-file", str(self._file), *arguments]
         return run(command, timeout_s)
 
-    def container(self, service: str) -> Any:
-        """What `docker inspect` says of a service's container."""
-        return json.loads(run(["docker", "inspect", self.compose("ps", "-aq", service).strip()]))[0]
-
-    def is_healthy(self, service: str, restarts: int = 0) -> bool:
-        """Whether it runs, passes its health check, and was restarted so often."""
-        found = self.container(service)
-        return bool(found["State"].get("Health", {}).get("Status") == "healthy" and found["RestartCount"] == restarts)
+    def containers(self, service: str) -> list[Any]:
+        """What `docker inspect` says of a service's containers."""
+        found = json.loads(run(["docker", "inspect", *self.compose("ps", "-aq", service).split()]))
+        return sorted(found, key=lambda container: str(container["Name"]))
 
     def kill(self, service: str) -> float:
-        """kill -9 its main process; seconds until it is healthy again by itself. Raises Failed."""
-        found, began = self.container(service), time.monotonic()
-        os.kill(found["State"]["Pid"], signal.SIGKILL)
-        wait(f"{service} comes back", lambda: self.is_healthy(service, found["RestartCount"] + 1), HEALTHY_S)
+        """kill -9 the main process of each of its containers; seconds until all are healthy again. Raises Failed."""
+        before, began = self.containers(service), time.monotonic()
+        for container in before:
+            os.kill(container["State"]["Pid"], signal.SIGKILL)
+        wanted = [(container["RestartCount"] + 1, "healthy") for container in before]
+        wait(f"{service} comes back", lambda: [life(one) for one in self.containers(service)] == wanted, HEALTHY_S)
         return time.monotonic() - began
+
+
+def life(container: Any) -> tuple[int, str]:
+    """How often it was restarted, and what its health check says."""
+    return container["RestartCount"], container["State"].get("Health", {}).get("Status", "unknown")
 
 
 def filled_in(example: str) -> str:

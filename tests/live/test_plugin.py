@@ -1,6 +1,7 @@
 """The folder as a Label Studio ML backend: started by gunicorn, by label-studio-ml, and inside its published server."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -61,7 +62,8 @@ def started(
         wait_for_health(server)
         yield server
     finally:
-        os.killpg(process.pid, 15)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
         process.wait(timeout=30)
 
 

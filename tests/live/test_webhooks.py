@@ -1,10 +1,13 @@
 """Webhooks under load, while a training runs: none is lost, none starts a training too many, none waits."""
 
+import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from http.client import HTTPConnection
 from typing import Any
 
 import httpx
@@ -20,24 +23,23 @@ from tests.live.helpers import connect, edgewise, memory, new_project, secret_of
 from tests.studio_fixture import StudioProject
 
 WEBHOOKS, WITHIN_S, SENDERS = 200, 2.0, 4
-FIRST, MORE, EVERY = 30, 10, 5
+NONE: Mapping[str, str] = {}
+FIRST, MORE, EVERY = 3, 2, 2
 
 
 @pytest.fixture(scope="module")
 def server(label_studio: RunningStudio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEdgewise]:
     """A server that trains briefly, and by itself from a few labels on."""
-    variables = {"START_TRAINING_EACH_N_UPDATES": str(EVERY), "NUM_TRAIN_EPOCHS": "0.2"}
+    variables = {"START_TRAINING_EACH_N_UPDATES": str(EVERY), "NUM_TRAIN_EPOCHS": "8"}
     with edgewise(label_studio, tmp_path_factory.mktemp("webhooks"), **variables) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def project(label_studio: RunningStudio, studio: Studio, server: RunningEdgewise) -> Iterator[StudioProject]:
-    """A connected project with some tasks, whose own webhook is off: the tests send what Label Studio would."""
+    """A connected project whose own webhook is off: the tests send what Label Studio would. No task is ever open."""
     with new_project(label_studio, studio, wikigold.LABEL_CONFIG) as made:
-        studio.import_tasks(made.id, [wikigold.task(row) for row in wikigold.rows("dev")[:20]])
         connect(server, made)
-        server.wait(made.id, lambda status: quiet(status) and status["release"])
         silence(made, server)
         yield made
 
@@ -50,9 +52,10 @@ def test_hundreds_of_webhooks_lead_to_two_trainings_at_most_and_are_answered_at_
     at_rest = burst(server, project)
     server.wait(project.id, training, within_s=60)
     labelled(project, rows[FIRST : FIRST + MORE])
+    told = json.dumps(setup_body(project))
     with ThreadPoolExecutor(2) as others:
-        health = others.submit(probes, lambda: httpx.get(f"{server.url}/health", timeout=10))
-        setup = others.submit(probes, lambda: httpx.post(f"{server.url}/setup", json=setup_body(project), timeout=10))
+        health = others.submit(probes, lambda: ask(server, "GET", "/health"))
+        setup = others.submit(probes, lambda: ask(server, "POST", "/setup", told))
         busy = burst(server, project)
     assert training(server.status(project.id)), "the training was over too soon to show anything"
     report(("before", at_rest), ("while training", busy), ("health", health.result()), ("setup", setup.result()))
@@ -77,11 +80,14 @@ def test_a_webhook_without_the_secret_is_refused_and_changes_nothing(
 
 
 def test_start_training_in_label_studio_starts_one(server: RunningEdgewise, project: StudioProject) -> None:
+    server.wait(project.id, quiet)
     before = {job.id for job in every_job(server, project)}
     (backend,) = project.studio.backends(project.id)
     project.call("POST", f"api/ml/{backend['id']}/train")
     server.wait(
-        project.id, lambda status: any(job["kind"] == "train" and job["id"] not in before for job in status["jobs"])
+        project.id,
+        lambda status: any(job["kind"] == "train" and job["id"] not in before for job in status["jobs"]),
+        within_s=10,
     )
 
 
@@ -92,15 +98,12 @@ def labelled(project: StudioProject, rows: Sequence[dict[str, Any]]) -> None:
 
 def burst(server: RunningEdgewise, project: StudioProject) -> list[float]:
     """200 webhooks in 2 s from several threads, each over a new connection as Label Studio's; seconds each took."""
-    headers, body = dict(secret_of(project, server)), event(project)
+    headers, body = dict(secret_of(project, server)), json.dumps(event(project))
     began = time.monotonic()
 
     def send(number: int) -> float:
         time.sleep(max(0.0, began + number * WITHIN_S / WEBHOOKS - time.monotonic()))
-        start = time.perf_counter()
-        answer = httpx.post(f"{server.url}/webhook", json=body, headers=headers, timeout=10)
-        assert answer.status_code == 201, answer.text
-        return time.perf_counter() - start
+        return ask(server, "POST", "/webhook", body, headers)
 
     with ThreadPoolExecutor(SENDERS) as senders:
         took = list(senders.map(send, range(WEBHOOKS)))
@@ -126,13 +129,21 @@ def setup_body(project: StudioProject) -> dict[str, Any]:
     }
 
 
-def probes(call: Callable[[], httpx.Response]) -> list[float]:
-    """A call ten times, during a burst; seconds each took."""
+def ask(server: RunningEdgewise, method: str, path: str, body: str = "", headers: Mapping[str, str] = NONE) -> float:
+    """A call over a connection of its own, as Label Studio's; seconds it took. httpx takes longer to begin than we."""
+    start = time.perf_counter()
+    with closing(HTTPConnection(server.url.removeprefix("http://"), timeout=10)) as connection:
+        connection.request(method, path, body, dict(headers))
+        answer = connection.getresponse()
+        assert answer.status in (200, 201), answer.read()
+    return time.perf_counter() - start
+
+
+def probes(call: Callable[[], float]) -> list[float]:
+    """A call ten times, during a burst."""
     took = []
     for _ in range(10):
-        start = time.perf_counter()
-        assert call().status_code == 200
-        took.append(time.perf_counter() - start)
+        took.append(call())
         time.sleep(WITHIN_S / 20)
     return took
 
