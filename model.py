@@ -20,6 +20,8 @@ from edgewise.verbs import answer
 from edgewise.verbs.connect import connect, forget, note_address
 from edgewise.verbs.doctor import doctor
 from edgewise.verbs.serving import rollback
+from edgewise.verbs.status import gauges, job_summary, ready
+from edgewise.verbs.status import status as status_of
 from edgewise.verbs.sync import sweep_now, sync
 from edgewise.verbs.system import System, Uncertainty
 from edgewise.verbs.timers import Timers
@@ -185,36 +187,36 @@ class Backend:
 
     def status(self, ls_id: int) -> Json:
         """Where a project stands."""
-        return answer.status(self.system, self.system.project(ls_id))
+        return status_of(self.system, self.system.project(ls_id))
 
     def ready(self) -> Json:
         """Whether we can work."""
-        return answer.ready(self.system)
+        return ready(self.system)
 
     def jobs(self, limit: int) -> list[Json]:
         """The newest jobs of all projects."""
-        return [answer.job_summary(job) for job in self.system.queue.jobs(limit)]
+        return [job_summary(job) for job in self.system.queue.jobs(limit)]
 
     def job(self, job_id: str) -> Json:
         """One job."""
-        return answer.job_summary(self.system.queue.job(job_id))
+        return job_summary(self.system.queue.job(job_id))
 
     def cancel(self, job_id: str) -> Json:
         """Cancel a job."""
-        return answer.job_summary(self.system.queue.cancel(job_id))
+        return job_summary(self.system.queue.cancel(job_id))
 
     def enqueue(self, ls_id: int, verb: str, options: Mapping[str, Any]) -> Json:
         """Queue a verb for a project."""
         project = self.system.project(ls_id)
         if verb == "rollback":
-            return answer.job_summary(rollback(self.system, project, str(options.get("version") or "")))
+            return job_summary(rollback(self.system, project, str(options.get("version") or "")))
         if verb not in VERBS:
             raise NotFound(f"There is no verb {verb!r}.", f"Choose one of {', '.join(VERBS)}.")
-        return answer.job_summary(self.system.queue.enqueue(verb, project.key))
+        return job_summary(self.system.queue.enqueue(verb, project.key))
 
     def metrics(self) -> dict[str, float]:
         """Numbers for Prometheus."""
-        return answer.gauges(self.system)
+        return gauges(self.system)
 
 
 class Edgewise(LabelStudioMLBase):  # type: ignore[misc]  # untyped in both releases

@@ -100,11 +100,14 @@ class Bulk:
         return {task["id"] for page in pages for task in page if self._carries(task, name)}
 
     def remove_doubles(self, project_id: int, name: str) -> int:
-        """Leave each task its oldest prediction of version `name`; how many were removed. Cheap when there are none."""
+        """Leave each task its newest prediction of version `name`: an older one may be of an older text.
+
+        Returns how many were removed. Cheap when there are none.
+        """
         carried = self.carrying(project_id, name)
         if self.model_versions(project_id).get(name, 0) <= len(carried):
             return 0
-        surplus = [number for task_id in sorted(carried) for number in self._predictions(task_id, name)[1:]]
+        surplus = [number for task_id in sorted(carried) for number in self._predictions(task_id, name)[:-1]]
         for number in surplus:
             self._delete(f"api/predictions/{number}/")
         return len(surplus)

@@ -1,4 +1,4 @@
-"""What callers are told: predictions, the hardest tasks, status. Reads the store first, a model only when it must.
+"""What callers are told of tasks: predictions and the hardest ones. Reads the store first, a model only when it must.
 
 Everything here answers within Label Studio's deadlines; whatever takes longer is a job.
 """
@@ -6,13 +6,12 @@ Everything here answers within Label Studio's deadlines; whatever takes longer i
 import logging
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from edgewise.errors import Conflict, EdgewiseError, InputError
 from edgewise.labels.schema import Schema
 from edgewise.learning.inference import Tagger
-from edgewise.services.store import Job, Project, Rank, Version
+from edgewise.services.store import Project, Rank
 from edgewise.verbs.rank import release_name
 from edgewise.verbs.scoring import readable, score, taggers
 from edgewise.verbs.sync import is_audit, key_of
@@ -22,7 +21,6 @@ log = logging.getLogger(__name__)
 LIVE = "ew-live"
 DEADLINE_S = 60.0  # Label Studio waits 100 s for /predict, and drops the whole batch when it passes
 BATCH = 64
-OUTDATED = "The serving version was trained for another labelling config: what it did not learn is not predicted."
 UNKNOWN_SCORE = 0.5
 
 Json = dict[str, Any]
@@ -197,167 +195,3 @@ def select_samples(
         "samples": samples,
         "pool_size": system.store.pool_size(project.key, project.active_release),
     }
-
-
-def status(system: System, project: Project) -> Json:
-    """Where a project stands, why nothing happens now if nothing does, and the next step."""
-    store = system.store
-    counts = store.counts(project.key)
-    updates = store.updates(project.key)
-    running = [job for job in store.running_jobs() if job.project_key == project.key]
-    newest = system.queue.jobs(20, project_key=project.key)
-    jobs = [*newest, *(job for job in running if job.id not in {one.id for one in newest})]
-    versions = store.versions(project.key)
-    serving = next((version for version in versions if version.id == project.serving), None)
-    schema = schema_of(project)
-    outdated = schema is not None and serving is not None and serving.schema_digest != schema.digest
-    phase = phase_of(project, serving is not None, {job.kind for job in running})
-    return {
-        "project_id": project.ls_id,
-        "title": project.title,
-        "phase": phase,
-        "why": why(system, project, updates, running),
-        "next_step": next_step(system, project, updates),
-        "labels_since_last_training": updates,
-        "training_starts_at": system.settings.start_training_each_n_updates,
-        "tasks": counts,
-        "tasks_left_above_threshold": above(system, project),
-        "model_version": version_summary(serving),
-        "versions": [version_summary(version) for version in versions],
-        "release": release_summary(system, project),
-        "note": project.note or (OUTDATED if outdated else ""),
-        "trouble": project.trouble,
-        "ignored": list(schema.ignored) if schema else [],
-        "unreadable_tasks": store.problems(project.key, limit=20),
-        "checks": project.connection.get("checks", []),
-        "jobs": [job_summary(job) for job in jobs],
-        "at": datetime.now(UTC).isoformat(),
-    }
-
-
-def phase_of(project: Project, has_version: bool, running: set[str]) -> str:
-    """One word for where the project stands."""
-    if project.state != "live":
-        return project.state
-    if "train" in running:
-        return "training"
-    if "rank" in running:
-        return "ranking"
-    return "live" if has_version else "cold start"
-
-
-def why(system: System, project: Project, updates: int, running: Sequence[Job]) -> str:
-    """Why nothing happens now, or what does."""
-    if running:
-        return "; ".join(f"{job.kind} is running ({job.progress:.0%}) {job.message}".strip() for job in running)
-    if project.trouble:
-        return str(project.trouble["what"])
-    if project.state == "paused":
-        return "The project is paused."
-    if project.state == "connecting":
-        return "The connection is being made."
-    left = system.settings.start_training_each_n_updates - updates
-    if left > 0:
-        return f"{left} more labels start the next training."
-    return "A training is due and waits for its turn."
-
-
-def next_step(system: System, project: Project, updates: int) -> str:
-    """What a person can do now."""
-    if project.trouble:
-        return str(project.trouble["mend"])
-    if project.state == "paused":
-        return "Run `edgewise resume` when you want it to go on."
-    failed = [check for check in project.connection.get("checks", []) if not check["ok"]]
-    if failed:
-        return str(failed[0]["mend"])
-    return "In Label Studio, choose Label All Tasks: the next task is the one worth most."
-
-
-def above(system: System, project: Project) -> int | None:
-    """How many open tasks the model is still unsure of, by UNCERTAINTY_THRESHOLD; None before the first order."""
-    if project.active_release is None:
-        return None
-    return system.store.count_above(project.key, project.active_release, system.settings.uncertainty_threshold)
-
-
-def version_summary(version: Version | None) -> Json | None:
-    """A version as status shows it."""
-    if version is None:
-        return None
-    names = (
-        "id",
-        "state",
-        "provisional",
-        "reason",
-        "scores",
-        "examples",
-        "label_counts",
-        "parent",
-        "pinned",
-        "snapshot",
-    )
-    return {name: getattr(version, name) for name in names} | {"created_at": stamp(version.created_at)}
-
-
-def release_summary(system: System, project: Project) -> Json | None:
-    """The active release as status shows it."""
-    if project.active_release is None:
-        return None
-    release = system.store.release(project.key, project.active_release)
-    return {
-        "name": release_name(release.n),
-        "version": release.version,
-        "whole": release.whole,
-        "tasks": system.store.pool_size(project.key, release.n),
-    }
-
-
-def job_summary(job: Job) -> Json:
-    """A job as callers see it."""
-    return {
-        "id": job.id,
-        "kind": job.kind,
-        "state": job.state,
-        "progress": job.progress,
-        "message": job.message,
-        "attempts": job.attempts,
-        "error": job.error,
-        "created_at": stamp(job.created_at),
-        "started_at": stamp(job.started_at),
-        "finished_at": stamp(job.finished_at),
-        "run_after": stamp(job.run_after),
-    }
-
-
-def stamp(moment: datetime | None) -> str | None:
-    """A moment in JSON."""
-    return moment.isoformat() if moment else None
-
-
-def gauges(system: System) -> dict[str, float]:
-    """Numbers for Prometheus, over all projects."""
-    numbers = {"projects": 0.0, "open_tasks": 0.0, "labelled_tasks": 0.0, "audit_labelled_tasks": 0.0}
-    for project in system.store.projects():
-        counts = system.store.counts(project.key)
-        numbers["projects"] += 1
-        numbers["open_tasks"] += counts["open"]
-        numbers["labelled_tasks"] += counts["labelled"]
-        numbers["audit_labelled_tasks"] += counts["audit_labelled"]
-    return numbers | {
-        "unfinished_jobs": float(sum(job.state in ("queued", "running") for job in system.queue.jobs(200)))
-    }
-
-
-def ready(system: System) -> Json:
-    """Whether we can work: our database and Label Studio, each with what is wrong."""
-    parts: Json = {}
-    for name, probe in (("database", system.store.ping), ("label_studio", lambda: system.studio.version())):
-        try:
-            probe()
-            parts[name] = {"ready": True}
-        except EdgewiseError as error:
-            parts[name] = {"ready": False, "what": error.what, "mend": error.mend}
-        except Exception as error:
-            parts[name] = {"ready": False, "what": type(error).__name__, "mend": "See the server's log."}
-    return {"ready": all(part["ready"] for part in parts.values()), "parts": parts}

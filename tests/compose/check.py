@@ -34,10 +34,7 @@ for name in ("backend", "postgres", "redis", "mlflow"):
 
 def main() -> None:
     """All checks, in order; exit 1 at the first that does not hold, with the services' last words."""
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # told to end, we clean up first
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder:
         stack = Stack(Path(folder))
@@ -111,10 +108,8 @@ def strangers_stay_out(stack: Stack) -> None:
 def survives_kills(stack: Stack, loop: "Loop") -> None:
     """kill -9 of each service's main process: first while nothing happens, then in the middle of a training."""
     stack.compose("exec", "-T", "redis", "redis-cli", "set", "kept", "yes")
-    wait("MLflow has it all", lambda: len(loop.mlflow()) == len(loop.status()["versions"]), 120)
-    time.sleep(2)  # Redis writes its log once a second
     for service in SERVICES:
-        before = loop.facts()
+        before = loop.settled()  # Redis writes its log once a second
         took = stack.kill(service)
         expect(loop.facts(), before, f"data after {service} was killed")
         ok(f"killed {service}: healthy after {took:.0f} s, data kept")
@@ -132,7 +127,7 @@ def survives_kills(stack: Stack, loop: "Loop") -> None:
 
 def stops_and_starts(stack: Stack, loop: "Loop") -> None:
     """Every service ends when it is told to, without an error; new containers go on where the old ones were."""
-    before, began = loop.facts(), time.monotonic()
+    before, began = loop.settled(), time.monotonic()
     stack.compose("stop")
     codes = {service: {one["State"]["ExitCode"] for one in stack.containers(service)} for service in SERVICES}
     expect([service for service in SERVICES if codes[service] - CLEAN], [], f"services that stop badly ({codes})")
@@ -237,6 +232,17 @@ class Loop:
         found = self._mlflow.get("/model-versions/search", params=asked).raise_for_status().json()
         return sorted(tag["value"] for one in found.get("model_versions", []) for tag in one["tags"])
 
+    def settled(self) -> dict[str, Any]:
+        """The facts, once MLflow has all and nothing has changed for some seconds: old releases are removed last."""
+
+        def still() -> dict[str, Any] | None:
+            first = self.facts()
+            time.sleep(4)
+            return first if first == self.facts() and first["versions"] == first["MLflow"] else None
+
+        found: dict[str, Any] = wait("all is still", still, 120)
+        return found
+
     def facts(self) -> dict[str, Any]:
         """What no kill may change."""
         project, status = self._studio.project(self._project), self.status()
@@ -245,7 +251,7 @@ class Loop:
             "predictions": project["total_predictions_number"],
             "active": project["model_version"],
             "release": status["release"],
-            "versions": [version["id"] for version in status["versions"]],
+            "versions": sorted(version["id"] for version in status["versions"]),
             "tasks": status["tasks"],
             "MLflow": self.mlflow(),
         }

@@ -95,7 +95,13 @@ def test_the_folder_starts_with_gunicorn(label_studio: RunningStudio, project: S
         assert ended(server, job)["state"] == "done", "the worker comes with it"
 
 
-@pytest.mark.parametrize("where", ["inside", "beside"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "inside",
+        pytest.param("beside", marks=pytest.mark.xfail(strict=True, reason="_wsgi.py looks for itself where we stand")),
+    ],
+)
 def test_the_folder_starts_with_the_published_label_studio_ml(
     where: str, label_studio: RunningStudio, project: StudioProject, tmp_path: Path
 ) -> None:

@@ -44,6 +44,34 @@ def person(text: str) -> dict[str, Any]:
     return region(0, text.index(" "), text, "PER", id="r1")
 
 
+def test_a_changed_labelling_config_is_noticed_and_the_project_goes_on(
+    server: RunningEdgewise, project: StudioProject
+) -> None:
+    tasks = project.add_tasks(TEXTS)
+    connect(server, project)
+    silence(project, server)
+    for position, task in enumerate(tasks[:4]):
+        project.annotate(task, [person(TEXTS[position])])
+    first = run(server, project, "train")["model_version"]
+    project.call(
+        "PATCH",
+        f"api/projects/{project.id}/",
+        {"label_config": CONFIG.replace('<Label value="LOC"/>', '<Label value="LOC"/><Label value="DAY"/>')},
+    )
+    note = run(server, project, "sync")["note"]
+    assert "config" in note
+    status = server.wait(project.id, lambda status: served(status) not in (None, first["id"]), within_s=90)
+    assert "changed labelling config" in status["model_version"]["reason"]
+    assert status["model_version"]["parent"] == first["id"]
+    with memory(server, project.id) as (store, known):
+        assert "DAY" in known.label_config
+        assert known.active_release is not None
+        assert (
+            store.release(known.key, known.active_release).schema_digest
+            == store.version(known.key, status["release"]["version"]).schema_digest
+        )
+
+
 def test_what_happens_without_a_webhook_is_seen_by_the_next_sync(
     server: RunningEdgewise, project: StudioProject
 ) -> None:
@@ -92,34 +120,6 @@ def test_a_sync_that_finds_nothing_queues_nothing(server: RunningEdgewise, proje
     before = kinds(server, project)
     status = run(server, project, "sync")
     assert sorted(kinds(server, project)) == sorted([*before, "sync"]), status["jobs"]
-
-
-def test_a_changed_labelling_config_is_noticed_and_the_project_goes_on(
-    server: RunningEdgewise, project: StudioProject
-) -> None:
-    tasks = project.add_tasks(TEXTS)
-    connect(server, project)
-    silence(project, server)
-    for position, task in enumerate(tasks[:4]):
-        project.annotate(task, [person(TEXTS[position])])
-    first = run(server, project, "train")["model_version"]
-    project.call(
-        "PATCH",
-        f"api/projects/{project.id}/",
-        {"label_config": CONFIG.replace('<Label value="LOC"/>', '<Label value="LOC"/><Label value="DAY"/>')},
-    )
-    note = run(server, project, "sync")["note"]
-    assert "config" in note
-    status = server.wait(project.id, lambda status: served(status) not in (None, first["id"]), within_s=90)
-    assert "changed labelling config" in status["model_version"]["reason"]
-    assert status["model_version"]["parent"] == first["id"]
-    with memory(server, project.id) as (store, known):
-        assert "DAY" in known.label_config
-        assert known.active_release is not None
-        assert (
-            store.release(known.key, known.active_release).schema_digest
-            == store.version(known.key, status["release"]["version"]).schema_digest
-        )
 
 
 def test_a_project_deleted_in_label_studio_is_erased_here(server: RunningEdgewise, project: StudioProject) -> None:

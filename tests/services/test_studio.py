@@ -147,12 +147,14 @@ def test_a_chunk_without_answer_never_doubles_and_never_misses(
     assert studio_project.studio.carrying(studio_project.id, "ew-1") == set(ids)
 
 
-def test_doubles_are_removed_and_the_oldest_stays(studio_project: StudioProject) -> None:
+def test_doubles_are_removed_and_the_newest_stays(studio_project: StudioProject) -> None:
     ids = studio_project.add_tasks(["Anna"] * 5)
     studio_project.studio.push_release(studio_project.id, "ew-1", [prediction(task_id) for task_id in ids])
     assert studio_project.studio.remove_doubles(studio_project.id, "ew-1") == 0
     studio_project.studio.push_release(studio_project.id, "ew-1", [prediction(task_id) for task_id in ids[:2]])
+    newest = max(one["id"] for one in studio_project.call("GET", f"api/predictions/?task={ids[0]}"))
     assert studio_project.studio.remove_doubles(studio_project.id, "ew-1") == 2
+    assert [one["id"] for one in studio_project.call("GET", f"api/predictions/?task={ids[0]}")] == [newest]
     assert studio_project.studio.model_versions(studio_project.id) == {"ew-1": 5}
     assert studio_project.studio.carrying(studio_project.id, "ew-1") == set(ids)
 

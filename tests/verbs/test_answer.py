@@ -13,7 +13,8 @@ from edgewise.labels.spans import Document
 from edgewise.learning.inference import Tagger
 from edgewise.services.registry import Registry
 from edgewise.services.store import Project, Rank, Task
-from edgewise.verbs.answer import LIVE, offsets, predict, select_samples, status, version_name, without_overlaps
+from edgewise.verbs.answer import LIVE, offsets, predict, select_samples, version_name, without_overlaps
+from edgewise.verbs.status import status
 from edgewise.verbs.sync import key_of
 from edgewise.verbs.system import System
 from tests.studio_fixture import region

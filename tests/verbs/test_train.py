@@ -16,6 +16,7 @@ from edgewise.labels.spans import Document
 from edgewise.learning.training import train as train_a_head
 from edgewise.services.store import Project, Task, Version
 from edgewise.services.studio import Studio
+from edgewise.verbs import judge
 from edgewise.verbs.lessons import lesson_of
 from edgewise.verbs.serving import rollback
 from edgewise.verbs.sync import sync
@@ -107,7 +108,13 @@ def taught(school: StudioProject, memory: Path, make_system: Make, tiny_base: Pa
 
 
 @pytest.fixture
-def untaught(school: StudioProject, make_system: Make, tiny_base: Path) -> Class:
+def no_folds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No scores out of fold: where they do not matter they are two trainings more to wait for."""
+    monkeypatch.setattr(judge, "HELD_OUT_ENOUGH", 0)
+
+
+@pytest.fixture
+def untaught(school: StudioProject, make_system: Make, tiny_base: Path, no_folds: None) -> Class:
     """The same project, read and never trained, with a recipe that takes no time."""
     found = Class(school, make_system(baseline_model_name=str(tiny_base), **CARELESS), tiny_base)
     synced(found.system, school)
@@ -242,6 +249,7 @@ def test_a_task_that_only_one_head_can_read_teaches_that_head(documents: list[Do
     assert sizes == {"label": 1, "other": 0}, "else it would count as an update that no training ever takes in"
 
 
+@pytest.mark.usefixtures("no_folds")
 def test_held_out_tasks_are_never_learned_from(
     school: StudioProject, make_system: Make, tiny_base: Path, tmp_path: Path
 ) -> None:

@@ -18,7 +18,7 @@ from edgewise.services.store.records import Job, Json
 from edgewise.services.store.releases import Releases
 from edgewise.services.store.tables import jobs, projects
 
-ALWAYS = {"connect", "forget", "doctor", "resume"}  # kinds that run for a project that is paused or gone
+ALWAYS = {"connect", "forget", "doctor", "pause", "resume"}  # kinds that run for a project that is paused or gone
 KEPT = timedelta(days=7)  # how long a job that has ended is remembered
 
 _sibling = jobs.alias("sibling")

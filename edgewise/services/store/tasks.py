@@ -27,7 +27,8 @@ class Tasks(Projects):
         a task that `annotated` does not name has none. Returns the ids of those that are new or whose text or
         annotations differ; a second call returns nothing.
 
-        `audit` is fixed when a text is first seen: it changes only with `text_key`. A changed text loses its ranks.
+        `audit` is fixed when a task is first seen: what was learned from must not be examined in. A changed text loses
+        its ranks.
         """
         by_id = {task.task_id: task for task in new}
         with self._write() as connection:
@@ -186,10 +187,10 @@ class Tasks(Projects):
 
 
 def _task_row(key: int, task: Task, theirs: Sequence[Annotation], known: Known) -> dict[str, Any]:
-    text_key, audit = known.get(task.task_id, (None, task.audit))
+    _, audit = known.get(task.task_id, (None, task.audit))
     return asdict(task) | {
         "project_key": key,
-        "audit": audit if text_key == task.text_key else task.audit,
+        "audit": audit,
         "finished": sum(not a.was_cancelled for a in theirs),
         "skippers": len({a.completed_by for a in theirs if a.was_cancelled}),
         "open": True,  # of a new row, until _refresh_open
