@@ -7,6 +7,7 @@ defaults that also starts the worker process and keeps it alive.
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgewise.settings import Settings, read_settings
@@ -56,6 +57,7 @@ def main() -> None:
     known, _ = parser.parse_known_args()
     refuse_exposure(settings, known.host)
     command = gunicorn_command(settings, known.host, known.port)
+    os.chdir(Path(__file__).resolve().parent)  # `label-studio-ml start DIR` starts us from anywhere
     os.execv(command[0], command)
 
 

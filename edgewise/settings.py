@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from edgewise.errors import SettingsError
@@ -49,6 +49,15 @@ class Settings(BaseSettings):
     audit_prelabel: bool = False
     sync_interval_s: float = Field(default=30, gt=0)
     seed: int = 0
+
+    @field_validator("basic_auth_user", "basic_auth_pass")
+    @classmethod
+    def _plain(cls, value: str | SecretStr) -> str | SecretStr:
+        """Label Studio sends credentials as latin-1 and others as UTF-8: only in ASCII do they agree."""
+        text = value if isinstance(value, str) else value.get_secret_value()
+        if not text.isascii():
+            raise ValueError("only ASCII characters arrive unchanged from Label Studio")
+        return value
 
     @property
     def model_dir(self) -> Path:

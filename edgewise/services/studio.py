@@ -107,6 +107,10 @@ class Studio(Bulk):
         """Connect an ML backend. On StudioRefused look at `backends`: Label Studio may have added it all the same."""
         return self._post("api/ml/", {"project": project_id, "url": url, "title": title, **fields})
 
+    def delete_backend(self, backend_id: int) -> None:
+        """Disconnect an ML backend; it may be gone already. Its webhook stays."""
+        self._delete(f"api/ml/{backend_id}")
+
     def webhooks(self, project_id: int) -> list[Json]:
         """The webhooks of a project."""
         return self._listing("api/webhooks/", project_id)

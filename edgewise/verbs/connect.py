@@ -57,9 +57,8 @@ def connect(system: System, project: Project, progress: Progress) -> None:
 
 def remember(system: System, project: Project, *, state: str | None = None, **facts: Any) -> Project:
     """Add to what we know of the connection."""
-    connection = dict(system.by_key(project.key).connection) | facts
-    changes = {"connection": connection} | ({"state": state} if state else {})
-    return system.store.update_project(project.key, **changes)
+    known = system.store.remember_connection(project.key, facts)
+    return system.store.update_project(project.key, state=state) if state else known
 
 
 def note_address(system: System, project: Project, address: str) -> tuple[bool, Project]:
@@ -205,7 +204,7 @@ def await_others(system: System, project: Project, progress: Progress) -> None:
 
 
 def undo(system: System, project: Project, progress: Progress) -> None:
-    """Sampling, version, view, webhook and our predictions, as they were before."""
+    """Our predictions, sampling, version and view as they were before; our backend and its webhook removed."""
     studio, ls_id, known = system.studio, project.ls_id, project.connection
     before = known.get("before") or {}
     theirs = studio.model_versions(ls_id)
@@ -217,8 +216,12 @@ def undo(system: System, project: Project, progress: Progress) -> None:
     restore_version(system, project, before.get("model_version"))
     if known.get("view") in {view["id"] for view in studio.views(ls_id)}:
         studio.delete_view(known["view"])
+    # The backend too: it would ask us again, and be connected again. Deleting it leaves its webhook behind.
+    for backend in studio.backends(ls_id):
+        if any(same_place(str(backend["url"]), address) for address in addresses(project)):
+            studio.delete_backend(backend["id"])
     for hook in hooks_of(system, project, [*addresses(project), str(known.get("backend_url"))]):
-        studio.update_webhook(hook["id"], url=hook["url"], headers={}, actions=[], send_for_all_actions=True)
+        studio.delete_webhook(hook["id"])
 
 
 def restore_version(system: System, project: Project, name: str | None) -> None:

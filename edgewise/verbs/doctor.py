@@ -17,8 +17,7 @@ Check = dict[str, Any]
 def doctor(system: System, project: Project, progress: Progress) -> None:
     """Examine the connection and keep the result for status."""
     checks = examine(system, project)
-    connection = dict(system.by_key(project.key).connection) | {"checks": checks}
-    system.store.update_project(project.key, connection=connection)
+    system.store.remember_connection(project.key, {"checks": checks})
     progress(1.0, f"{sum(not check['ok'] for check in checks)} of {len(checks)} checks failed")
 
 

@@ -35,7 +35,7 @@ def sync(system: System, project: Project, progress: Progress) -> None:
     if project.watermark is None and serves_other_labels(system, project, schema):
         system.queue.enqueue("train", project.key)  # before the watermark is set: after a crash it is queued again
     read_changes(system, project, schema, progress)
-    if sweep_is_due(project):
+    if sweep_is_due(project) or misses_tasks(system, project):
         sweep(system, project, schema)
     queue_what_follows(system, system.by_key(project.key), schema)
 
@@ -197,6 +197,12 @@ def example_digest(annotations: Sequence[Annotation], schema: Schema, texts: Map
 def sweep_is_due(project: Project) -> bool:
     """True at the first sync and an hour after the last sweep."""
     return project.swept_at is None or datetime.now(UTC) - project.swept_at > SWEEP_EVERY
+
+
+def misses_tasks(system: System, project: Project) -> bool:
+    """Whether Label Studio counts other tasks than we: deleted ones appear in no reading."""
+    theirs = system.studio.project(project.ls_id).get("task_number")
+    return theirs is not None and theirs != system.store.counts(project.key)["tasks"]
 
 
 def sweep(system: System, project: Project, schema: Schema) -> None:

@@ -1,7 +1,8 @@
-"""What happens without anybody asking: a timed sync of each live project, as webhooks get lost."""
+"""What happens without anybody asking: a timed sync of each live project, as webhooks get lost, and connecting again."""
 
 from time import monotonic
 
+from edgewise.verbs.connect import addresses
 from edgewise.verbs.system import System
 
 
@@ -22,6 +23,8 @@ class Timers:
         for project in self._system.store.projects():
             if project.state == "live":
                 self._system.queue.enqueue(self._kind, project.key)
+            elif project.state == "connecting" and addresses(project):  # the last try was refused: a wrong token, say
+                self._system.queue.enqueue("connect", project.key)
         self._kind = "sync"
         if self._system.store.outbox_next(1):
             self._system.queue.enqueue("mirror", None)

@@ -19,7 +19,7 @@ from edgewise.services.studio import Studio
 from examples import wikigold
 from tests.compose.stack import SERVICES, Failed, Stack, run, wait
 
-TASKS, TAUGHT, MORE = 300, 60, 15  # of 15 more labels, 10 at least are no audit tasks: they start a training
+TASKS, TAUGHT, MORE = 300, 60, 15  # 10 at least of 15 are no audit tasks
 TRAINED_S = 600.0
 CLEAN = {0, 143}  # 143: ended by the SIGTERM that asked for it, as Label Studio's development server does
 WHOM_I_SEE = """
@@ -117,10 +117,12 @@ def survives_kills(stack: Stack, loop: "Loop") -> None:
     old = loop.status()["release"]["name"]
     began = time.monotonic()
     loop.label(MORE)
-    wait("a training starts by itself", lambda: "train" in loop.running(), 120)
+    wait("the labels are heard of", lambda: loop.status()["labels_since_last_training"] >= 10, 60)
+    loop.train()  # by itself it would come later: trainings keep a distance of twice the last one's time
+    wait("a training starts", lambda: "train" in loop.running(), 120)
     for service in ("worker", "redis", "postgres"):
         stack.kill(service)
-    ok(f"{MORE} more labels started a training; killed the workers, Redis and PostgreSQL in the middle of it")
+    ok(f"{MORE} more labels and a training; killed the workers, Redis and PostgreSQL in the middle of it")
     name = loop.followed(old)
     ok(f"it ran again by itself: {name} is active {time.monotonic() - began:.0f} s after the labels")
 
@@ -212,6 +214,10 @@ class Loop:
             task = self._call("GET", f"/api/projects/{self._project}/next/")
             body = {"result": gold[task["data"]["text"]], "lead_time": 1.0}
             self._call("POST", f"/api/tasks/{task['id']}/annotations/", body)
+
+    def train(self) -> None:
+        """Start a training now."""
+        self._backend.post(f"/projects/{self._project}/train").raise_for_status()
 
     def status(self) -> Any:
         """Edgewise's own word."""

@@ -97,10 +97,7 @@ def test_the_folder_starts_with_gunicorn(label_studio: RunningStudio, project: S
 
 @pytest.mark.parametrize(
     "where",
-    [
-        "inside",
-        pytest.param("beside", marks=pytest.mark.xfail(strict=True, reason="_wsgi.py looks for itself where we stand")),
-    ],
+    ["inside", "beside"],
 )
 def test_the_folder_starts_with_the_published_label_studio_ml(
     where: str, label_studio: RunningStudio, project: StudioProject, tmp_path: Path

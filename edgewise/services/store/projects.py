@@ -1,5 +1,6 @@
 """Projects: what we know of each, and their end. Knows nothing of how Label Studio is asked."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -84,6 +85,16 @@ class Projects(Database):
             row = connection.execute(changing).one_or_none()
         if row is None:
             raise _unknown(key)
+        return read_as(Project, row)
+
+    def remember_connection(self, key: int, facts: Mapping[str, Any]) -> Project:
+        """Add to what is known of the connection; what others add meanwhile stays. NotFound if it is not there."""
+        mine = projects.c.key == key
+        with self._write() as connection:
+            self._hold(connection, key)
+            known = connection.execute(select(projects.c.connection).where(mine)).scalar_one()
+            changing = projects.update().where(mine).values(connection={**known, **facts})
+            row = connection.execute(changing.returning(*projects.columns)).one()
         return read_as(Project, row)
 
     def erase_project(self, key: int) -> None:
