@@ -4,6 +4,7 @@ import os
 
 # Before torch: spinning OpenMP threads starve whoever shares the cores. No test may reach for a hub.
 os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 

@@ -3,7 +3,7 @@
 Never on what it was trained on: on the audit tasks; while those are too few, out of fold on the training tasks.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -70,15 +70,15 @@ def judge(
     project: Project,
     schema: Schema,
     material: tuple[Sequence[Lesson], Sequence[Lesson], Version | None],
-    how: tuple[Path, Recipe],
+    how: tuple[Path, Mapping[str, Recipe]],
     report: Report,
 ) -> Judgement:
     """Score and gate the heads in a staged folder, each on its own."""
     taught, held_out, parent = material
-    staged, recipe = how
+    staged, recipes = how
     answers = {
         "held_out": held_out_answers(system, staged, held_out),
-        "out_of_fold": out_of_fold_answers(system, taught, held_out, recipe, report),
+        "out_of_fold": out_of_fold_answers(system, (taught, held_out), recipes, report),
     }
     gates, scores = {}, {}
     for lesson, held in zip(taught, held_out, strict=True):
@@ -105,9 +105,13 @@ def tag(system: System, folder: Path, lesson: Lesson, wanted: Sequence[int]) -> 
 
 
 def out_of_fold_answers(
-    system: System, taught: Sequence[Lesson], held_out: Sequence[Lesson], recipe: Recipe, report: Report
+    system: System,
+    material: tuple[Sequence[Lesson], Sequence[Lesson]],
+    recipes: Mapping[str, Recipe],
+    report: Report,
 ) -> Answers:
     """While the held-out set is too small to judge by: each training task's answer from a model that did not see it."""
+    taught, held_out = material
     answers: Answers = {}
     for number, (lesson, held) in enumerate(zip(taught, held_out, strict=True)):
         if len(held.tasks) < HELD_OUT_ENOUGH and len(lesson.tasks) >= 2 * FOLDS:
@@ -115,7 +119,7 @@ def out_of_fold_answers(
                 lesson.documents,
                 lesson.head.labels,
                 system.settings.baseline_model_name,
-                recipe,
+                recipes[lesson.head.from_name],
                 folds=FOLDS,
                 report=part(report, number, len(taught)),
             )

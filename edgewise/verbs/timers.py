@@ -1,4 +1,4 @@
-"""What happens without anybody asking: a timed sync of each live project, as webhooks get lost, and connecting again."""
+"""What happens without anybody asking: a timed sync of each live project, as webhooks get lost."""
 
 from time import monotonic
 

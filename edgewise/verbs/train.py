@@ -9,7 +9,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
@@ -131,7 +131,9 @@ def make_version(
             system, project, parent, (taught, recipe, staged), share(progress, 0.05, 0.45, "training")
         )
         report = share(progress, 0.5, 0.45, "scoring")
-        judgement = judge(system, project, schema, (taught, held_out, parent), (staged, recipe), report)
+        # A fold sees each of its documents as often as the whole training did: fewer documents, as many epochs.
+        recipes = {name: replace(recipe, epochs=detail["epochs"]) for name, detail in details.items()}
+        judgement = judge(system, project, schema, (taught, held_out, parent), (staged, recipes), report)
         described: dict[str, Any] = {
             "recipe": asdict(recipe),
             "baseline": system.settings.baseline_model_name,

@@ -10,7 +10,7 @@ from edgewise.learning.baseline import resolve
 
 
 def plain_trainer(documents: Sequence[Document], labels: Sequence[str], folder: Path) -> Path:
-    """Fine-tune with Trainer: AdamW at 3e-4, linear decay, 200 steps of 16. Returns the model folder."""
+    """Fine-tune with Trainer: AdamW at 3e-4, linear decay, 200 steps of 8. Returns the model folder."""
     from transformers import (
         AutoModelForTokenClassification,
         AutoTokenizer,
@@ -31,7 +31,7 @@ def plain_trainer(documents: Sequence[Document], labels: Sequence[str], folder: 
         output_dir=str(folder / "work"),
         learning_rate=3e-4,
         max_steps=200,
-        per_device_train_batch_size=16,
+        per_device_train_batch_size=8,
         weight_decay=0.01,
         save_strategy="no",
         report_to="none",

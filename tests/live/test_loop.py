@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,15 @@ def test_the_loop_goes_round_on_a_real_label_studio(
     label_at_random(annotators[0], rows, tasks, FIRST)
     edgewise.post(f"/projects/{project}/train")
     curve: list[tuple[int, float, int]] = []
+    at_random: list[Future[float]] = []
     done, seen = FIRST, None
+    beside = ThreadPoolExecutor(max_workers=1)  # random order is trained while people label and the server trains
     while True:
         status = edgewise.wait(project, partial(serves_another, than=seen), within_s=600)
         seen = served(status)
         done += follow_the_order(edgewise, project, annotators)
         curve.append((examples(status), f1_of(edgewise, project, status), done))
+        at_random.append(beside.submit(random_order, rows, examples(status), tmp_path))
         if done >= LAST and len(curve) >= 3:
             break
         target = min(LAST, done + EVERY)
@@ -53,7 +57,8 @@ def test_the_loop_goes_round_on_a_real_label_studio(
     versions = edgewise.status(project)["versions"]
     taught = lesson(edgewise, project, rows)
     plain = plain_trainer(taught, wikigold.LABELS, tmp_path / "plain")
-    report(curve, [random_order(rows, count, tmp_path) for count, _, _ in curve], score(plain))
+    report(curve, [f1.result() for f1 in at_random], score(plain))
+    beside.shutdown()
     assert seen_by_people.regions, "the next task comes with pre-labels drawn"
     assert len(seen_by_people.scores) >= 5
     assert seen_by_people.scores == sorted(seen_by_people.scores), "the view has the hardest first"
