@@ -25,7 +25,7 @@ serve: $(READY)
 	@$(BIN)/python _wsgi.py
 
 worker: $(READY)
-	@$(BIN)/python -m edgewise worker
+	@$(BIN)/python -m edgewise work
 
 test: $(DEV_READY) $(STUDIO_READY) check
 	@sh tests/system-packages.sh

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+import llm_prelabel
 import uncertainty
 from edgewise.errors import Cancelled, EdgewiseError, InputError, NotFound
 from edgewise.labels.schema import parse_schema
@@ -20,7 +21,7 @@ from edgewise.verbs import answer
 from edgewise.verbs.connect import connect, forget, note_address
 from edgewise.verbs.doctor import doctor
 from edgewise.verbs.serving import rollback
-from edgewise.verbs.status import gauges, job_summary, ready
+from edgewise.verbs.status import gauges, job_summary, ready, told
 from edgewise.verbs.status import status as status_of
 from edgewise.verbs.sync import sweep_now, sync
 from edgewise.verbs.system import System, Uncertainty
@@ -53,6 +54,13 @@ def rank(system: System, project: Project, progress: jobs.Progress) -> None:
     run(system, project, progress)
 
 
+def prelabel(system: System, project: Project, progress: jobs.Progress) -> None:
+    """A language model's answers for the open tasks."""
+    from edgewise.verbs.prelabel import prelabel as run
+
+    run(system, project, progress)
+
+
 def resume(system: System, project: Project, progress: jobs.Progress) -> None:
     """Jobs of the project's own start again."""
     system.store.update_project(project.key, state="live")
@@ -72,6 +80,7 @@ VERBS: Mapping[str, Verb] = {
     "sweep": sweep_now,
     "train": train,
     "rank": rank,
+    "prelabel": prelabel,
     "pause": pause,
     "resume": resume,
     "doctor": doctor,
@@ -88,7 +97,8 @@ def open_system() -> System:
 
 def system_for(settings: Settings) -> System:
     """An Edgewise with these settings, scoring by uncertainty.py."""
-    return System(settings, Uncertainty(uncertainty.SCORES, uncertainty.DEFAULT, uncertainty.word_contributions))
+    scores = Uncertainty(uncertainty.SCORES, uncertainty.DEFAULT, uncertainty.word_contributions)
+    return System(settings, scores, llm_prelabel.prelabel)
 
 
 def run_job(job_id: str) -> None:
@@ -117,11 +127,11 @@ def run_verb(system: System, job: Job, progress: jobs.Progress) -> None:
     system.clear_trouble(project, job.kind)
 
 
-def work(system: System) -> None:
+def work(system: System, lanes: Sequence[str] = jobs.LANES) -> None:
     """Do jobs until told to stop: from Redis where REDIS_URL is set, else from the jobs table alone."""
     system.registry.check()
     if system.settings.redis_url is not None:
-        workers.work_redis(system.settings, system.store, tick=Timers(system))
+        workers.work_redis(system.settings, system.store, lanes=lanes, tick=Timers(system))
     else:
         workers.work(system.settings, run_job, tick=Timers(system))
 
@@ -188,6 +198,14 @@ class Backend:
     def status(self, ls_id: int) -> Json:
         """Where a project stands."""
         return status_of(self.system, self.system.project(ls_id))
+
+    def instructions(self, ls_id: int) -> Json:
+        """What the language model is told of the project."""
+        return told(self.system.store.instructions(self.system.project(ls_id).key))
+
+    def put_instructions(self, ls_id: int, text: str) -> Json:
+        """Tell it something else from now on: a new version."""
+        return told(self.system.store.add_instructions(self.system.project(ls_id).key, text))
 
     def ready(self) -> Json:
         """Whether we can work."""

@@ -14,6 +14,7 @@ from rich.progress import Progress as Bar
 
 from edgewise.errors import EdgewiseError
 from edgewise.logs import set_up_logging
+from edgewise.services.jobs import LANES
 
 app = typer.Typer(
     help="Edgewise: the hardest task first, in Label Studio.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -78,6 +79,12 @@ def sync(project: PROJECT) -> None:
 
 
 @app.command()
+def prelabel(project: PROJECT) -> None:
+    """Ask the language model about every open task; resumable. Example: edgewise prelabel -p 1"""
+    queue_and_follow("prelabel", project)
+
+
+@app.command()
 def train(project: PROJECT) -> None:
     """Train on all that was labelled. Example: edgewise train -p 1"""
     queue_and_follow("train", project)
@@ -137,12 +144,16 @@ def status(project: PROJECT) -> None:
 
 
 @app.command()
-def work() -> None:
+def work(
+    lanes: Annotated[
+        str, typer.Option(help="With Redis: which jobs, separated by commas, the first ones first.")
+    ] = ",".join(LANES),
+) -> None:
     """Do the jobs until told to stop. The server starts one by itself unless REDIS_URL is set."""
     import model
 
     set_up_logging(system().settings.log_level)
-    model.work(system())
+    model.work(system(), lanes.split(","))
 
 
 @app.command(hidden=True)

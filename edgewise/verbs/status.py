@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from edgewise.errors import EdgewiseError
-from edgewise.services.store import Job, Project, Version
+from edgewise.services.store import Instructions, Job, Project, Version
 from edgewise.verbs.rank import release_name
 from edgewise.verbs.system import System, schema_of
 
@@ -43,6 +43,7 @@ def status(system: System, project: Project) -> Json:
         "model_version": version_summary(serving),
         "versions": [version_summary(version) for version in versions],
         "release": release_summary(system, project),
+        "language_model": llm_summary(system, project),
         "note": project.note or (OUTDATED if outdated else ""),
         "trouble": project.trouble,
         "ignored": list(schema.ignored) if schema else [],
@@ -77,6 +78,10 @@ def why(system: System, project: Project, updates: int, running: Sequence[Job]) 
     left = system.settings.start_training_each_n_updates - updates
     if left > 0:
         return f"{left} more labels start the next training."
+    jobs = system.queue.jobs(20, project_key=project.key)
+    moments = [job.run_after for job in jobs if (job.kind, job.state) == ("train", "queued") and job.run_after]
+    if moments:
+        return f"A training is due. Trainings keep a distance: the next may start at {moments[0]:%H:%M:%S} UTC."
     return "A training is due and waits for its turn."
 
 
@@ -116,6 +121,22 @@ def version_summary(version: Version | None) -> Json | None:
         "snapshot",
     )
     return {name: getattr(version, name) for name in names} | {"created_at": stamp(version.created_at)}
+
+
+def llm_summary(system: System, project: Project) -> Json | None:
+    """The last run of a language model as status shows it; what it spent is unknown where a price was."""
+    if not project.llm:
+        return None
+    shown = ("run", "model", "instructions", "at", "spend")
+    left = system.store.count_not_prelabelled(project.key, project.llm["run"])
+    return {name: project.llm.get(name) for name in shown} | {"open_tasks_left": left}
+
+
+def told(instructions: Instructions | None) -> Json:
+    """Instructions as callers see them."""
+    if instructions is None:
+        return {"version": None, "text": "", "created_at": None}
+    return {"version": instructions.version, "text": instructions.text, "created_at": stamp(instructions.created_at)}
 
 
 def release_summary(system: System, project: Project) -> Json | None:

@@ -13,10 +13,11 @@ from typing import Any
 
 from edgewise.errors import DataError, SchemaError, StudioGone, StudioRefused
 from edgewise.labels.annotations import Annotation, parse_annotation, text_of, training_example
+from edgewise.labels.quotes import windows
 from edgewise.labels.schema import Schema, parse_schema
 from edgewise.services.jobs import Progress
 from edgewise.services.store import Project, Task
-from edgewise.verbs.system import System, epoch_of, folder_name
+from edgewise.verbs.system import System, epoch_of, folder_name, source_of
 
 log = logging.getLogger(__name__)
 OVERLAP = timedelta(minutes=2)
@@ -199,6 +200,16 @@ def sweep_is_due(project: Project) -> bool:
     return project.swept_at is None or datetime.now(UTC) - project.swept_at > SWEEP_EVERY
 
 
+def erase(system: System, project: Project, schema: Schema, ids: set[int]) -> None:
+    """Forget tasks, and every answer of a language model that their texts were part of."""
+    for some in (sorted(ids)[start : start + PAGE] for start in range(0, len(ids), PAGE)):
+        gone = system.store.tasks(project.key, some).values()
+        texts = [text for task in gone for text in texts_of(task.data, schema)[0].values()]
+        shown = [text[window.start : window.end] for text in texts for window in windows(text)]
+        system.store.erase_texts(project.key, [*texts, *shown])
+        system.store.delete_tasks(project.key, some)
+
+
 def misses_tasks(system: System, project: Project) -> bool:
     """Whether Label Studio counts other tasks than we: deleted ones appear in no reading."""
     theirs = system.studio.project(project.ls_id).get("task_number")
@@ -209,7 +220,7 @@ def sweep(system: System, project: Project, schema: Schema) -> None:
     """Forget tasks that Label Studio no longer has; fetch those that we never saw."""
     ours = system.store.task_ids(project.key)  # first: a task that a training reads meanwhile is not a deleted one
     theirs = system.studio.task_ids(project.ls_id)
-    system.store.delete_tasks(project.key, ours - theirs)
+    erase(system, project, schema, ours - theirs)
     unseen = sorted(theirs - ours)
     for start in range(0, len(unseen), PAGE):
         keep(system, project, schema, system.studio.tasks(project.ls_id, unseen[start : start + PAGE]))
@@ -237,7 +248,7 @@ def current_release(system: System, project: Project, schema: Schema) -> int:
     if project.active_release is None:
         return NO_RELEASE
     release = system.store.release(project.key, project.active_release)
-    return release.n if (release.version, release.schema_digest) == (project.serving, schema.digest) else NO_RELEASE
+    return release.n if (release.version, release.schema_digest) == (source_of(project), schema.digest) else NO_RELEASE
 
 
 def earliest_training(project: Project) -> datetime | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,9 +42,11 @@ class Uncertainty:
 class System:
     """One Edgewise: the same object in the server, in the worker, in a job's own process and in a terminal."""
 
-    def __init__(self, settings: Settings, uncertainty: Uncertainty) -> None:
+    def __init__(self, settings: Settings, uncertainty: Uncertainty, prelabel: Callable[..., list[Any]]) -> None:
+        """prelabel: llm_prelabel.prelabel, handed down by model.py like uncertainty.py's functions."""
         self.settings = settings
         self.uncertainty = uncertainty
+        self.prelabel = prelabel
 
     @cached_property
     def store(self) -> Store:
@@ -106,6 +109,15 @@ class System:
             trouble = self.by_key(project.key).trouble
             if trouble and trouble.get("about") == kind:
                 self.store.update_project(project.key, trouble=None)
+
+
+def source_of(project: Project) -> str | None:
+    """Whose answers the project's release is to show: the serving version, else the language model's last run, counted
+    by how often it came back with answers; None in the cold start. As releases keep it."""
+    if project.serving is not None:
+        return project.serving
+    run = project.llm or {}
+    return f"llm-{run['run']}/{run['shown']}" if run.get("shown") else None
 
 
 def epoch_of(created_at: str) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from edgewise.web.wire import MAX_ID, PredictBody, SamplesBody, SetupBody, WebhookBody
+from edgewise.web.wire import MAX_ID, InstructionsBody, PredictBody, SamplesBody, SetupBody, WebhookBody
 
 Json = dict[str, Any]
 
@@ -35,6 +35,7 @@ def document(verbs: Sequence[str]) -> Json:
         "PredictBody": PredictBody,
         "WebhookBody": WebhookBody,
         "SamplesBody": SamplesBody,
+        "InstructionsBody": InstructionsBody,
     }
     schemas: Json = dict(_ANSWERS)
     for name, model in models.items():
@@ -72,6 +73,10 @@ def _project_paths(verbs: Sequence[str]) -> Json:
     return {
         "/select_samples": {"post": _call("The hardest open tasks, hardest first", "Samples", body="SamplesBody")},
         "/projects/{ls_id}/status": {"get": _call("What the project is doing, and why not more", "Object", [_PROJECT])},
+        "/projects/{ls_id}/instructions": {
+            "get": _call("What the language model is told", "Instructions", [_PROJECT]),
+            "put": _call("Tell it something else: a new version", "Instructions", [_PROJECT], body="InstructionsBody"),
+        },
         "/projects/{ls_id}/{verb}": {
             "post": _call("Queue a verb; the job", "Object", [_PROJECT, verb], body="Options", status=202)
         },
@@ -129,6 +134,8 @@ _STRING: Json = {"type": "string"}
 _OBJECT: Json = {"type": "object"}
 _SHARE: Json = {"type": "number", "minimum": 0, "maximum": 1}
 
+_UNSURE: Json = _SHARE | {"type": ["number", "null"], "description": "null in the cold start: nobody can tell"}
+
 _ANSWERS: Json = {
     "Error": _object(error=_object(what=_STRING, mend=_STRING)),
     "Health": _object(status={"const": "UP"}),
@@ -137,6 +144,9 @@ _ANSWERS: Json = {
     "Versions": _object(versions={"type": "array", "items": _STRING}),
     "Jobs": _object(jobs={"type": "array", "items": _OBJECT}),
     "Ready": _object(ready={"type": "boolean"}),
+    "Instructions": _object(
+        version={"type": ["integer", "null"]}, text=_STRING, created_at={"type": ["string", "null"]}
+    ),
     "Object": _OBJECT,
     "Options": {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean", "null"]}},
     "Predictions": _object(
@@ -152,7 +162,7 @@ _ANSWERS: Json = {
         samples={
             "type": "array",
             "items": _object(
-                task_id={"type": "integer"}, uncertainty=_SHARE, above_threshold={"type": "boolean"}, reason=_STRING
+                task_id={"type": "integer"}, uncertainty=_UNSURE, above_threshold={"type": "boolean"}, reason=_STRING
             ),
         },
         pool_size={"type": "integer"},

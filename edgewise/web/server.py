@@ -26,6 +26,7 @@ from edgewise.web.wire import (
     SECRET_HEADER,
     START_TRAINING,
     Backend,
+    InstructionsBody,
     Json,
     SamplesBody,
     WebhookEvent,
@@ -39,7 +40,7 @@ from edgewise.web.wire import (
 
 log = logging.getLogger(__name__)
 
-VERBS = ("connect", "sync", "train", "rank", "rollback", "pause", "resume", "forget", "doctor")
+VERBS = ("connect", "sync", "prelabel", "train", "rank", "rollback", "pause", "resume", "forget", "doctor")
 
 # Answered to anybody; the webhook looks at its own credentials, as Label Studio sends none of the basic kind with it.
 PUBLIC = frozenset({"health", "ready", "webhook"})
@@ -120,6 +121,14 @@ def _add_project_calls(app: Flask, backend: Backend) -> None:
     @app.get(f"{PROJECT}/status")
     def status(ls_id: int) -> Response:
         return _answer(backend.status(ls_id))
+
+    @app.get(f"{PROJECT}/instructions")
+    def instructions(ls_id: int) -> Response:
+        return _answer(backend.instructions(ls_id))
+
+    @app.put(f"{PROJECT}/instructions")
+    def put_instructions(ls_id: int) -> Response:
+        return _answer(backend.put_instructions(ls_id, read_body(InstructionsBody, parse_json(_body())).text))
 
     @app.post(f"{PROJECT}/<verb>")
     def enqueue(ls_id: int, verb: str) -> Response:

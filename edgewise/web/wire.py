@@ -24,6 +24,9 @@ MAX_ID = 2**31 - 1
 # An answer of 10,000 samples with reasons is about 3 MB; nobody labels more in one sitting.
 MAX_SAMPLES = 10_000
 
+# Two or three pages: they go with every question to the language model, and are paid for each time.
+MAX_INSTRUCTIONS = 20_000
+
 # Reading 60 MB of JSON took 0.8 s here, of the one second that Label Studio waits; 1 MB is read in 15 ms.
 SMALL_WEBHOOK_BYTES = 1_000_000
 
@@ -134,6 +137,14 @@ class Backend(Protocol):
         """What a project is doing, and why not more."""
         ...
 
+    def instructions(self, ls_id: int) -> Json:
+        """What the language model is told of a project: `version`, `text`, `created_at`."""
+        ...
+
+    def put_instructions(self, ls_id: int, text: str) -> Json:
+        """Tell it something else from now on; the new version."""
+        ...
+
     def ready(self) -> Json:
         """What works: `ready`, a bool, and parts for people."""
         ...
@@ -167,6 +178,13 @@ class SamplesBody(BaseModel):
     limit: Annotated[int, Field(ge=1, le=MAX_SAMPLES)] | None = None
     strategy: Annotated[Text, Field(min_length=1, max_length=64)] | None = None
     threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class InstructionsBody(BaseModel):
+    """Body of PUT /projects/<id>/instructions."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    text: Annotated[str, Field(max_length=MAX_INSTRUCTIONS)]
 
 
 class SetupBody(BaseModel):

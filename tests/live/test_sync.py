@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+import llm_prelabel
 import uncertainty
 from edgewise.errors import StudioRefused
 from edgewise.services.jobs import Progress, perform
@@ -217,7 +218,7 @@ def system_with(label_studio: RunningStudio, data: Path, token: str) -> System:
     """A system on these data with this token."""
     settings = Settings(label_studio_host=label_studio.url, label_studio_api_key=token, data_dir=data)
     scores = Uncertainty(uncertainty.SCORES, uncertainty.DEFAULT, uncertainty.word_contributions)
-    return System(settings, scores)
+    return System(settings, scores, llm_prelabel.prelabel)
 
 
 def move_to_another_organisation(tmp_path_factory: pytest.TempPathFactory, token: str) -> None:

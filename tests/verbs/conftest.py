@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+import llm_prelabel
 import uncertainty
 from edgewise.labels.schema import Schema, parse_schema
 from edgewise.labels.spans import Document
@@ -55,7 +56,7 @@ def make_system(label_studio: RunningStudio, tmp_path: Path) -> Iterator[Make]:
     made: list[System] = []
 
     def make(data: Path = tmp_path / "data", **named: Any) -> System:
-        made.append(System(settings(data, **access(label_studio), **named), SCORES))
+        made.append(System(settings(data, **access(label_studio), **named), SCORES, llm_prelabel.prelabel))
         return made[-1]
 
     yield make
@@ -70,7 +71,7 @@ def offline(tmp_path: Path) -> Iterator[Make]:
     made: list[System] = []
 
     def make(data: Path = tmp_path / "data", **named: Any) -> System:
-        made.append(System(settings(data, **named), SCORES))
+        made.append(System(settings(data, **named), SCORES, llm_prelabel.prelabel))
         return made[-1]
 
     yield make

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import llm_prelabel
 from edgewise.errors import Cancelled, StudioRefused
 from edgewise.labels.spans import Document
 from edgewise.services.store import Project, Release
@@ -115,7 +116,7 @@ def shared(label_studio: RunningStudio, studio: Studio, tasks: list[dict[str, An
 def memory(label_studio: RunningStudio, shared: StudioProject, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What we know of the shared project after the first sync."""
     data = tmp_path_factory.mktemp("memory") / "data"
-    system = System(settings(data, **access(label_studio)), SCORES)
+    system = System(settings(data, **access(label_studio)), SCORES, llm_prelabel.prelabel)
     synced(system, shared)
     system.store.close()
     system.studio.close()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import llm_prelabel
 from edgewise.errors import Conflict
 from edgewise.labels.annotations import parse_annotation
 from edgewise.labels.schema import parse_schema
@@ -93,7 +94,11 @@ def memory(
 ) -> Path:
     """What is remembered after the first training."""
     data = tmp_path_factory.mktemp("memory") / "data"
-    system = System(settings(data, baseline_model_name=str(tiny_base), **access(label_studio), **GOOD), SCORES)
+    system = System(
+        settings(data, baseline_model_name=str(tiny_base), **access(label_studio), **GOOD),
+        SCORES,
+        llm_prelabel.prelabel,
+    )
     synced(system, school)
     do(system, 1, train)
     system.store.close()

@@ -113,6 +113,14 @@ class MemoryBackend:
         self.queued[job["id"]] = job
         return job
 
+    def instructions(self, ls_id: int) -> Json:
+        self._try()
+        return {"version": None, "text": "", "created_at": None}
+
+    def put_instructions(self, ls_id: int, text: str) -> Json:
+        self._try()
+        return {"version": 1, "text": text, "created_at": "2026-11-21T00:00:00+00:00"}
+
     def metrics(self) -> dict[str, float]:
         self._try()
         return self.gauges

@@ -6,8 +6,10 @@ Each module has the queries of one theme and builds on the one before; `Store` i
 
 from edgewise.services.store.queue import JobsTable
 from edgewise.services.store.records import (
+    Instructions,
     Job,
     Outgoing,
+    Prelabelled,
     Project,
     Rank,
     Release,
@@ -22,4 +24,17 @@ class Store(JobsTable):
     """The database: every query of ours is a method. Share one between threads; each process makes its own."""
 
 
-__all__ = ["Job", "Outgoing", "Project", "Rank", "Release", "Snapshot", "SnapshotRow", "Store", "Task", "Version"]
+__all__ = [
+    "Instructions",
+    "Job",
+    "Outgoing",
+    "Prelabelled",
+    "Project",
+    "Rank",
+    "Release",
+    "Snapshot",
+    "SnapshotRow",
+    "Store",
+    "Task",
+    "Version",
+]

@@ -11,8 +11,12 @@ from edgewise.services.store.database import CHUNK, Database, read_as
 from edgewise.services.store.records import Project
 from edgewise.services.store.tables import (
     annotations,
+    instructions,
     jobs,
+    llm_answers,
+    llm_texts,
     people,
+    prelabels,
     projects,
     ranks,
     releases,
@@ -23,7 +27,10 @@ from edgewise.services.store.tables import (
     versions,
 )
 
-CHILDREN = (ranks, annotations, tasks, people, snapshot_rows, snapshots, version_predictions, versions, releases)
+CHILDREN = (
+    *(prelabels, llm_answers, llm_texts, instructions),
+    *(ranks, annotations, tasks, people, snapshot_rows, snapshots, version_predictions, versions, releases),
+)
 ENDED = ("done", "failed", "cancelled")
 
 

@@ -28,6 +28,7 @@ class Project:
     trouble: Json | None = None
     last_training: Json | None = None
     swept_at: datetime | None = None
+    llm: Json | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,28 @@ class Rank:
     result: tuple[Json, ...] = ()
     audit: bool = False
     pushed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prelabelled:
+    """What a run of a language model says about a task. result: Label Studio's regions of all heads; confidence:
+    [0, 1], of the least sure span, None if nothing tells; error: why there is no answer."""
+
+    task_id: int
+    run: int
+    result: tuple[Json, ...] = ()
+    confidence: float | None = None
+    unplaced: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Instructions:
+    """What the language model is told of a project, beside its labels."""
+
+    version: int
+    text: str
+    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

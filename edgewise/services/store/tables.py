@@ -105,6 +105,7 @@ projects = Table(
     Column("trouble", JsonText),
     Column("last_training", JsonText),
     Column("swept_at", Instant),
+    Column("llm", JsonText),  # the last run of a language model
     sqlite_autoincrement=True,  # a key is never given twice: folders are named after it
 )
 Index("one_live_project", projects.c.address, projects.c.ls_id, unique=True, **_partial(projects.c.state != "gone"))
@@ -234,6 +235,44 @@ _release, _place = (ranks.c.project_key, ranks.c.release), (ranks.c.score, ranks
 # Whole, not partial: without statistics SQLite would take any other index that begins the same.
 Index("ranks_hardest", *_release, ranks.c.open, ranks.c.audit, *_place, ranks.c.uncertainty)
 Index("ranks_unpushed", *_release, *_place, **_partial(ranks.c.pushed.is_(False)))
+
+llm_answers = Table(
+    "llm_answers",
+    metadata,
+    _project_key(primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("record", JsonText, nullable=False),
+)
+
+llm_texts = Table(
+    "llm_texts",
+    metadata,
+    _project_key(primary_key=True),
+    Column("text", Text, primary_key=True),  # a hash: which answers hold this text
+    Column("key", Text, primary_key=True),
+)
+
+prelabels = Table(
+    "prelabels",
+    metadata,
+    _project_key(primary_key=True),
+    Column("task_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("run", Integer, nullable=False),
+    Column("result", JsonText, nullable=False),
+    Column("confidence", Float),
+    Column("unplaced", Integer, nullable=False),
+    Column("error", CleanText),
+    ForeignKeyConstraint(["project_key", "task_id"], ["tasks.project_key", "tasks.task_id"], ondelete="CASCADE"),
+)
+
+instructions = Table(
+    "instructions",
+    metadata,
+    _project_key(primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("text", CleanText, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
 
 outbox = Table(
     "outbox",

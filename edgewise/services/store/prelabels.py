@@ -1,0 +1,133 @@
+"""What language models answered: paid answers by question, pre-labels by task, and what the models were told."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from hashlib import blake2b
+from typing import Any
+
+from sqlalchemy import Select, and_, func, select
+
+from edgewise.services.store.database import chunks, now, read_as
+from edgewise.services.store.records import Instructions, Prelabelled
+from edgewise.services.store.releases import Releases
+from edgewise.services.store.tables import instructions, llm_answers, llm_texts, prelabels, tasks
+
+COLUMNS = [prelabels.c[f.name] for f in fields(Prelabelled)]
+
+
+class Prelabels(Releases):
+    """Queries on what language models answered."""
+
+    def answers(self, key: int) -> "AnswerCache":
+        """The project's paid answers, as llm_prelabel wants its cache."""
+        return AnswerCache(self, key)
+
+    def llm_answer(self, key: int, question: str) -> Mapping[str, Any] | None:
+        """The answer to a question, by its cache key; None if it was never paid for."""
+        mine = select(llm_answers.c.record).where(llm_answers.c.project_key == key, llm_answers.c.key == question)
+        with self._read() as connection:
+            record: Mapping[str, Any] | None = connection.execute(mine).scalar_one_or_none()
+        return record
+
+    def keep_llm_answer(self, key: int, question: str, record: Mapping[str, Any], texts: Sequence[str]) -> None:
+        """Keep a paid answer, and by which texts it is to be erased."""
+        held = [{"project_key": key, "text": name, "key": question} for name in sorted({text_name(t) for t in texts})]
+        with self._write() as connection:
+            self._hold(connection, key)
+            self._put(connection, llm_answers, [{"project_key": key, "key": question, "record": dict(record)}])
+            self._put(connection, llm_texts, held)
+
+    def erase_texts(self, key: int, texts: Iterable[str]) -> int:
+        """Forget every answer to a question that held one of these texts, as demonstration too; how many."""
+        erased = 0
+        for some in chunks({text_name(text) for text in texts}):
+            holding = select(llm_texts.c.key).where(llm_texts.c.project_key == key, llm_texts.c.text.in_(some))
+            with self._write() as connection:
+                doomed = list(connection.execute(holding).scalars())
+                mine = and_(llm_answers.c.project_key == key, llm_answers.c.key.in_(doomed))
+                erased += connection.execute(llm_answers.delete().where(mine)).rowcount
+                theirs = and_(llm_texts.c.project_key == key, llm_texts.c.key.in_(doomed))
+                connection.execute(llm_texts.delete().where(theirs))
+        return erased
+
+    def save_prelabels(self, key: int, made: Iterable[Prelabelled]) -> None:
+        """Keep pre-labels, one for each task: that of the last run. Those of tasks that are gone are left out."""
+        for some in chunks(made):
+            by_id = {one.task_id: one for one in some}
+            with self._write() as connection:
+                self._hold(connection, key)
+                mine = select(tasks.c.task_id).where(tasks.c.project_key == key, tasks.c.task_id.in_(by_id))
+                here = list(connection.execute(mine.order_by(tasks.c.task_id)).scalars())
+                rows = [asdict(by_id[i]) | {"project_key": key, "result": list(by_id[i].result)} for i in here]
+                self._put(connection, prelabels, rows)
+
+    def prelabels(self, key: int, run: int, ids: Iterable[int]) -> dict[int, Prelabelled]:
+        """The pre-labels of these tasks by the run, by task id; a task without one is missing."""
+        found: dict[int, Prelabelled] = {}
+        for some in chunks(ids):
+            mine = select(*COLUMNS).where(
+                prelabels.c.project_key == key, prelabels.c.run == run, prelabels.c.task_id.in_(some)
+            )
+            with self._read() as connection:
+                found.update({row.task_id: read_as(Prelabelled, row) for row in connection.execute(mine)})
+        return found
+
+    def count_not_prelabelled(self, key: int, run: int) -> int:
+        """How many open tasks that can be read the run has not answered."""
+        with self._read() as connection:
+            waiting = self._not_prelabelled(key, run).subquery()
+            return int(connection.execute(select(func.count()).select_from(waiting)).scalar_one())
+
+    def not_prelabelled(self, key: int, run: int, limit: int) -> list[int]:
+        """Those tasks, ascending."""
+        with self._read() as connection:
+            mine = self._not_prelabelled(key, run).order_by(tasks.c.task_id).limit(limit)
+            return list(connection.execute(mine).scalars())
+
+    def _not_prelabelled(self, key: int, run: int) -> Select[Any]:
+        same = and_(prelabels.c.project_key == key, prelabels.c.run == run, prelabels.c.task_id == tasks.c.task_id)
+        return (
+            select(tasks.c.task_id)
+            .where(tasks.c.project_key == key, tasks.c.open.is_(True), tasks.c.problem.is_(None))
+            .where(~select(prelabels.c.task_id).where(same).exists())
+        )
+
+    def add_instructions(self, key: int, text: str) -> Instructions:
+        """Keep the next version of what the language model is told; the same text again is the same version."""
+        known = self.instructions(key)
+        if known is not None and known.text == text:
+            return known
+        with self._write() as connection:
+            self._hold(connection, key)
+            highest = select(func.coalesce(func.max(instructions.c.version), 0))
+            version = connection.execute(highest.where(instructions.c.project_key == key)).scalar_one() + 1
+            row = {"project_key": key, "version": version, "text": text, "created_at": now()}
+            connection.execute(instructions.insert().values(row))
+        return Instructions(version, text, row["created_at"])
+
+    def instructions(self, key: int) -> Instructions | None:
+        """The last version, None if there never was one."""
+        mine = instructions.select().where(instructions.c.project_key == key)
+        with self._read() as connection:
+            row = connection.execute(mine.order_by(instructions.c.version.desc()).limit(1)).one_or_none()
+        return None if row is None else read_as(Instructions, row)
+
+
+class AnswerCache:
+    """A project's paid answers: `llm_prelabel`'s cache over the store. Safe to share between threads."""
+
+    def __init__(self, store: Prelabels, key: int) -> None:
+        self._store, self._key = store, key
+
+    def get(self, key: str) -> Mapping[str, Any] | None:
+        """The record under a question's key."""
+        return self._store.llm_answer(self._key, key)
+
+    def put(self, key: str, record: Mapping[str, Any], texts: Sequence[str]) -> None:
+        """Keep a record; it goes when one of the texts is erased."""
+        self._store.keep_llm_answer(self._key, key, record, texts)
+
+
+def text_name(text: str) -> str:
+    """What a text is known by where the text itself is not to be kept."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
