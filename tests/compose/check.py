@@ -123,10 +123,10 @@ def survives_kills(stack: Stack, loop: "Loop") -> None:
         stack.kill(service)
     ok(f"{MORE} more labels and a training; killed the workers, Redis and PostgreSQL in the middle of it")
     fresh: list[Any] = wait("the training runs again", lambda: loop.versions_since(old), TRAINED_S)
-    later = f"{time.monotonic() - began:.0f} s after the labels"
+    when = f"{time.monotonic() - began:.0f} s after the labels"
     expect(len(fresh), 1, "versions of one training")
     serves = loop.followed(old["release"]["name"]) if fresh[0]["state"] == "accepted" else "the one before still serves"
-    ok(f"it ran again by itself: one version more, {fresh[0]['state']}, {later}; {serves}")
+    ok(f"it ran again by itself: one version more, {fresh[0]['state']}, {when}; {serves}")
 
 
 def stops_and_starts(stack: Stack, loop: "Loop") -> None:
