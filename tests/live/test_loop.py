@@ -4,7 +4,6 @@ import os
 import random
 import shutil
 import sys
-import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -30,7 +29,12 @@ FIRST, LAST, EVERY, FOLLOWED = 20, 200, 60, 20
 
 @pytest.mark.timeout(1800)
 def test_the_loop_goes_round_on_a_real_label_studio(
-    start_edgewise: Start, label_studio: RunningStudio, studio: Studio, annotators: list[Annotator], tmp_path: Path
+    start_edgewise: Start,
+    label_studio: RunningStudio,
+    studio: Studio,
+    annotators: list[Annotator],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     rows = wikigold.rows("train")
     project, tasks = wikigold_project(studio, rows)
@@ -57,7 +61,8 @@ def test_the_loop_goes_round_on_a_real_label_studio(
     versions = edgewise.status(project)["versions"]
     taught = lesson(edgewise, project, rows)
     plain = beside.submit(plain_trainer, taught, wikigold.LABELS, tmp_path / "plain").result()  # after those at random
-    report(curve, [f1.result() for f1 in at_random], score(plain))
+    with capsys.disabled():
+        report(curve, [f1.result() for f1 in at_random], score(plain))
     beside.shutdown()
     assert seen_by_people.regions, "the next task comes with pre-labels drawn"
     assert len(seen_by_people.scores) >= 5
@@ -170,10 +175,10 @@ def random_order(rows: Sequence[dict[str, Any]], count: int, scratch: Path) -> f
 
 
 def report(curve: Sequence[tuple[int, float, int]], at_random: Sequence[float], plain: float) -> None:
-    """The curve beside random order, for the note; pytest shows it with -s, and -rP."""
+    """The curve beside random order."""
     lines = ["", "learned from | F1, our order | F1, random order"]
     lines += [
         f"{count:12d} | {f1:13.3f} | {other:16.3f}" for (count, f1, _), other in zip(curve, at_random, strict=True)
     ]
-    lines += [f"a plain Trainer on the last version's labels: {plain:.3f}", time.strftime("%H:%M:%S")]
+    lines += [f"a plain Trainer on the last version's labels: {plain:.3f}"]
     sys.stdout.write("\n".join(lines) + "\n")

@@ -45,7 +45,7 @@ def project(label_studio: RunningStudio, studio: Studio, server: RunningEdgewise
 
 
 def test_hundreds_of_webhooks_lead_to_two_trainings_at_most_and_are_answered_at_once_meanwhile(
-    server: RunningEdgewise, project: StudioProject
+    server: RunningEdgewise, project: StudioProject, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = wikigold.rows("train")
     labelled(project, rows[:FIRST])
@@ -58,7 +58,8 @@ def test_hundreds_of_webhooks_lead_to_two_trainings_at_most_and_are_answered_at_
         setup = others.submit(probes, lambda: ask(server, "POST", "/setup", told))
         busy = burst(server, project)
     assert training(server.status(project.id)), "the training was over too soon to show anything"
-    report(("before", at_rest), ("while training", busy), ("health", health.result()), ("setup", setup.result()))
+    with capsys.disabled():
+        report(("before", at_rest), ("while training", busy), ("health", health.result()), ("setup", setup.result()))
     done = server.wait(project.id, lambda status: quiet(status) and not training(status))
     assert 1 <= len([job for job in every_job(server, project) if job.kind == "train"]) <= 2
     assert done["labels_since_last_training"] == 0
@@ -165,7 +166,7 @@ def quantile(took: Sequence[float], share: float) -> float:
 
 
 def report(*named: tuple[str, Sequence[float]]) -> None:
-    """What was measured, beside the machine's load; pytest shows it with -s, and -rP."""
+    """What was measured, beside the machine's load."""
     lines = [
         f"{name}: p50 {quantile(took, 0.5) * 1e3:.0f} ms, p99 {quantile(took, 0.99) * 1e3:.0f} ms, "
         f"most {max(took) * 1e3:.0f} ms, {len(took)} calls"
