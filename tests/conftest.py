@@ -8,6 +8,6 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
-from tests.studio_fixture import label_studio, studio, studio_project
+from tests.studio_fixture import label_studio, personal_token, studio, studio_project
 
-__all__ = ["label_studio", "studio", "studio_project"]
+__all__ = ["label_studio", "personal_token", "studio", "studio_project"]

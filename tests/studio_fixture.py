@@ -75,6 +75,13 @@ def studio(label_studio: RunningStudio) -> Iterator[Studio]:
         yield client
 
 
+@pytest.fixture(scope="session")
+def personal_token(label_studio: RunningStudio) -> str:
+    """A personal access token of the server's owner: there can be one at a time, and it is shown once."""
+    headers = {"Authorization": f"Token {label_studio.token}"}
+    return str(httpx.post(f"{label_studio.url}/api/token/", json={}, headers=headers).json()["token"])
+
+
 @pytest.fixture
 def studio_project(label_studio: RunningStudio, studio: Studio) -> Iterator[StudioProject]:
     """An empty project of this test, with uncertainty sampling and the labels PER, ORG and LOC on `text`."""

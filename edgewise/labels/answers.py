@@ -135,7 +135,7 @@ class AsTags:
     def read(self, answer: str, text: str) -> Reading:
         """The answer's own text may differ from ours: a quote's occurrence there finds it here. No tag: it may not."""
         spans, plain, unmatched = self._untagged(answer)
-        if not spans and fold(plain) != fold(text):
+        if not spans and fold(plain) != fold(show(text)):
             raise Unreadable("The answer is another text.")
         finder = Finder(plain)
         quotes = []

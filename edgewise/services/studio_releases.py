@@ -162,9 +162,9 @@ class Bulk:
 
     def _carries(self, task: Json, name: str) -> bool:
         listed = str(task.get("predictions_model_versions", ""))
-        if name in (version.strip() for version in listed.split(",")):
-            return True
-        return len(listed) >= LISTED_VERSIONS_LIMIT and bool(self._predictions(task["id"], name))
+        is_cut = len(listed) >= LISTED_VERSIONS_LIMIT  # then the last name may be the beginning of another
+        whole = [version.strip() for version in listed.split(",")][: -1 if is_cut else None]
+        return name in whole or (is_cut and bool(self._predictions(task["id"], name)))
 
     def _predictions(self, task_id: int, name: str) -> list[int]:
         """Ids of a task's predictions of version `name`, the oldest first."""

@@ -142,7 +142,7 @@ def score_tasks(run: Run, ids: Sequence[int], report: Any) -> tuple[list[Task], 
     store.set_problems(key, {task.task_id: bad.get(position) for position, task in enumerate(tasks)})
     kept = [tasks[position] for position in good]
     scored = score(run.system, run.schema, run.models, [task.data for task in kept], report)
-    if run.source and not run.models:
+    if run.source and run.version is None:
         scored = asked(run, kept, scored)
     return kept, scored, np.array([task.audit for task in kept], dtype=bool)
 

@@ -1,7 +1,6 @@
 """The whole system, really running: our server with its worker beside a real Label Studio, and people who label."""
 
 import os
-import random
 import subprocess
 import sys
 import time
@@ -9,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -178,7 +178,7 @@ def second_token(studio: RunningStudio) -> str:
         http.get("/user/signup/")
         form = {
             "csrfmiddlewaretoken": http.cookies["csrftoken"],
-            "email": f"second-{random.randrange(10**9)}@example.com",
+            "email": f"second-{uuid4().hex[:12]}@example.com",
             "password": "second-password-1",
         }
         http.post("/user/signup/", data=form, headers={"Referer": f"{studio.url}/user/signup/"})

@@ -146,13 +146,11 @@ def test_a_backend_that_is_added_again_under_another_address_is_taken_over_too(
 
 def test_a_personal_access_token_and_basic_auth_work(
     label_studio: RunningStudio,
-    studio: Studio,
+    personal_token: str,
     project: StudioProject,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    project.call("POST", "api/jwt/settings", {"api_tokens_enabled": True, "legacy_api_tokens_enabled": True})
-    token = project.call("POST", "api/token/", {})["token"]
-    variables = {"LABEL_STUDIO_API_KEY": token, "BASIC_AUTH_USER": USER, "BASIC_AUTH_PASS": PASSWORD}
+    variables = {"LABEL_STUDIO_API_KEY": personal_token, "BASIC_AUTH_USER": USER, "BASIC_AUTH_PASS": PASSWORD}
     project.add_tasks(TEXTS[:3])
     with edgewise(label_studio, tmp_path_factory.mktemp("guarded"), **variables) as guarded:
         assert httpx.get(f"{guarded.url}/jobs", timeout=10).status_code == 401

@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from edgewise.errors import StudioRefused, StudioUnavailable
@@ -29,13 +28,6 @@ def jwt(**claims: object) -> str:
 
 
 # Tokens
-
-
-@pytest.fixture(scope="module")
-def personal_token(label_studio: RunningStudio) -> str:
-    """A personal access token of the server's owner: there can be one at a time, and it is shown once."""
-    headers = {"Authorization": f"Token {label_studio.token}"}
-    return str(httpx.post(f"{label_studio.url}/api/token/", json={}, headers=headers).json()["token"])
 
 
 def test_both_kinds_of_token_are_told_apart_and_work(label_studio: RunningStudio, personal_token: str) -> None:

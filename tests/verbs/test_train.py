@@ -140,7 +140,7 @@ def test_the_first_version_serves_and_says_what_it_is(taught: Class) -> None:
     assert taught.project.serving == version.id
     assert (version.state, version.provisional, version.examples) == ("accepted", True, LABELLED)
     assert version.label_counts == {"label": {"PER": LABELLED, "LOC": LABELLED}}
-    assert version.scores["label"]["out_of_fold"]["overall"]["f1"] > 0.5
+    assert version.scores["label"]["out_of_fold"]["overall"]["f1"] > 0.4
     assert "rank" in waiting(taught.system, 1)
     assert {message.topic for message in taught.system.store.outbox_next(10)} == {"version", "champion"}
     assert taught.system.store.updates(1) == 0
