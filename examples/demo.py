@@ -37,7 +37,8 @@ def main() -> None:
     parser.add_argument("--label-studio-port", type=int, default=8080)
     parser.add_argument("--port", type=int, default=9090)
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGTERM, signal.SIGINT):  # Ctrl-C too: whoever is started in the background ignores it
+        signal.signal(number, interrupt)
     folder = options.folder.resolve()
     try:
         say("Starting Label Studio (the first time it makes its database: about a minute)")
