@@ -59,8 +59,10 @@ def prelabel(system: System, project: Project, progress: Progress) -> None:
             answered += ask(run, ids, progress)
             if not system.store.prelabels(project.key, run.number, ids):
                 break  # the budget is spent: what was answered stays, and the next run goes on
-    if answered:
-        note(run, shown=(system.by_key(project.key).llm or {}).get("shown", 0) + 1)
+    # Counted, not remembered: who was killed after the last answer must show it all the same.
+    kept = system.store.count_prelabelled(project.key, run.number)
+    if kept != (system.by_key(project.key).llm or {}).get("shown", 0):
+        note(run, shown=kept)
         system.queue.enqueue("rank", project.key)
     progress(1.0, f"{answered} tasks pre-labelled as {run.name}")
 

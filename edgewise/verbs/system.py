@@ -112,8 +112,8 @@ class System:
 
 
 def source_of(project: Project) -> str | None:
-    """Whose answers the project's release is to show: the serving version, else the language model's last run, counted
-    by how often it came back with answers; None in the cold start. As releases keep it."""
+    """Whose answers the project's release is to show: the serving version, else the language model's last run, with
+    how many tasks it has answered; None in the cold start. As releases keep it."""
     if project.serving is not None:
         return project.serving
     run = project.llm or {}

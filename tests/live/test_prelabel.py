@@ -34,7 +34,7 @@ def test_a_language_model_labels_until_a_trained_one_takes_over(
         studio.add_backend(project, edgewise.url, "Edgewise")
         edgewise.wait(project, lambda status: status["release"] and quiet(status))
         edgewise.post(f"/projects/{project}/prelabel")
-        status = edgewise.wait(project, lambda s: s["release"]["version"] == "llm-1/1" and quiet(s))
+        status = edgewise.wait(project, lambda s: s["release"]["version"] == f"llm-1/{TASKS}" and quiet(s))
         shown = {task["id"]: task["predictions"] for task in studio_tasks(annotators[0], project, tasks)}
         assert status["language_model"]["open_tasks_left"] == 0
         assert status["language_model"]["spend"]["calls"] >= TASKS

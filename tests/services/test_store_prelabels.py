@@ -20,6 +20,7 @@ def test_a_run_goes_on_with_the_tasks_that_it_has_not_answered(store: Store, pro
     assert store.not_prelabelled(project, 1, limit=10) == [1, 3]
     assert store.not_prelabelled(project, 2, limit=2) == [1, 2]
     assert store.count_not_prelabelled(project, 1) == 2
+    assert (store.count_prelabelled(project, 1), store.count_prelabelled(project, 2)) == (1, 0)
     assert store.prelabels(project, 1, [1, 2]) == {2: Prelabelled(2, 1, ({"id": "r"},), 0.5)}
     assert store.prelabels(project, 2, [2]) == {}
 

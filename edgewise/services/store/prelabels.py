@@ -72,6 +72,12 @@ class Prelabels(Releases):
                 found.update({row.task_id: read_as(Prelabelled, row) for row in connection.execute(mine)})
         return found
 
+    def count_prelabelled(self, key: int, run: int) -> int:
+        """How many tasks the run has answered."""
+        mine = and_(prelabels.c.project_key == key, prelabels.c.run == run)
+        with self._read() as connection:
+            return int(connection.execute(select(func.count()).select_from(prelabels).where(mine)).scalar_one())
+
     def count_not_prelabelled(self, key: int, run: int) -> int:
         """How many open tasks that can be read the run has not answered."""
         with self._read() as connection:
