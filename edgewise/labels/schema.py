@@ -7,9 +7,10 @@ because Label Studio checks what we send with it; a test compares the two.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Literal
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml.common import DefusedXmlException
@@ -17,7 +18,13 @@ from defusedxml.ElementTree import fromstring
 
 from edgewise.errors import SchemaError
 
-_MEND = "Give the project a <Labels> with at least one <Label>, whose toName names a <Text value='$field'>."
+Kind = Literal["spans", "choice", "choices"]
+
+_MEND = (
+    "Give the project a <Labels> with at least one <Label>, or <Choices> with two <Choice>, whose toName names a "
+    "<Text value='$field'>."
+)
+_LABEL_TAGS = {"labels": "Label", "choices": "Choice"}  # control tag -> the tag of its labels
 
 # A key of the task's data and nothing else: no path into it ($a.b, $a[0]), no list of fields, no fixed text.
 _PLAIN_FIELD = re.compile(r"\$([^\s$,.\[\]]+)")
@@ -28,10 +35,12 @@ _NO_CONTROL_TAGS = {"Filter"}
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """One `Labels` tag that we learn.
+    """One `Labels` or `Choices` tag that we learn.
 
     field: the key of the task's data that holds the text. labels: as Label Studio writes them into results, so the
     alias where a label has one; in the config's order, unique. predicted_values: (a model's label, ours).
+    kind: "spans" of a Labels tag, one "choice", or any number of "choices". described: (label, what the config says of
+    it to people), for labels that it says something of.
     """
 
     from_name: str
@@ -39,6 +48,8 @@ class Head:
     field: str
     labels: tuple[str, ...]
     predicted_values: tuple[tuple[str, str], ...] = ()
+    kind: Kind = "spans"
+    described: tuple[tuple[str, str], ...] = ()
 
     def label_for(self, predicted: str) -> str | None:
         """Our label for a model's: by `predicted_values`, else the same word, else in another case. None: none fits."""
@@ -53,8 +64,8 @@ class Head:
 
     @property
     def digest(self) -> str:
-        """Hash of what a trained model depends on: the name and the labels in their order."""
-        return _digest([self.from_name, *self.labels])
+        """Hash of what a trained model depends on: the name, the kind and the labels in their order."""
+        return digest([self.from_name, *self.labels, *([] if self.kind == "spans" else [[self.kind]])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +78,7 @@ class Schema:
     @property
     def digest(self) -> str:
         """Hash of all heads. Versions of different digests are never compared."""
-        return _digest([head.digest for head in self.heads])
+        return digest([head.digest for head in self.heads])
 
 
 def parse_schema(label_config: str) -> Schema:
@@ -119,10 +130,11 @@ def _is_object(tag: Element) -> bool:
 
 def _head(control: Element, objects: Mapping[str, Element]) -> Head | str:
     """The head of a control tag; a text that names it and says why, if it is none."""
-    if control.tag.lower() != "labels":
+    if control.tag.lower() not in _LABEL_TAGS:
         return _named(control)
-    if control.get("value", "").startswith("$"):
-        return f"{_named(control)}: its labels come from each task"
+    unlearnable = _unlearnable(control)
+    if unlearnable:
+        return f"{_named(control)}: {unlearnable}"
     targets = [objects[name] for name in control.attrib["toName"].split(",") if name in objects]
     text = next((tag for tag in targets if tag.tag.lower() == "text"), None)
     if text is None:
@@ -131,11 +143,31 @@ def _head(control: Element, objects: Mapping[str, Element]) -> Head | str:
     if isinstance(field, _Reason):
         return f"{_named(control)}: {field.why}"
     labels = list(_labels(control))
-    if not labels:
+    names = tuple(dict.fromkeys(label.name for label in labels))
+    kind = _kind(control)
+    if not names:
         return f"{_named(control)}: it has no labels"
-    names = tuple(dict.fromkeys(name for name, _ in labels))
-    predicted = tuple(dict.fromkeys((theirs, name) for name, values in labels for theirs in values))
-    return Head(control.attrib["name"], text.attrib["name"], field, names, predicted)
+    if kind == "choice" and len(names) < 2:
+        return f"{_named(control)}: there is nothing to choose from"
+    predicted = tuple(dict.fromkeys((theirs, label.name) for label in labels for theirs in label.predicted_values))
+    described = tuple({label.name: label.description for label in reversed(labels) if label.description}.items())
+    return Head(control.attrib["name"], text.attrib["name"], field, names, predicted, kind, described[::-1])
+
+
+def _kind(control: Element) -> Kind:
+    if control.tag.lower() == "labels":
+        return "spans"
+    return "choices" if control.get("choice", "single").strip().lower() == "multiple" else "choice"
+
+
+def _unlearnable(control: Element) -> str | None:
+    """Why a tag of a kind that we know is none that we can learn."""
+    if control.get("value", "").startswith("$"):
+        return "its labels come from each task"
+    for attribute, what in (("perRegion", "of each region"), ("perItem", "of each item")):
+        if control.get(attribute, "false").lower() == "true":
+            return f"it is asked {what}"
+    return "its choices are nested" if control.get("allowNested", "false").lower() == "true" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,17 +185,33 @@ def _field(text: Element) -> str | _Reason:
     return match[1] if match else _Reason(f"the value of Text '{name}' is not a plain field such as $text")
 
 
-def _labels(control: Element) -> Iterator[tuple[str, list[str]]]:
+@dataclass(frozen=True, slots=True)
+class _Label:
+    name: str
+    predicted_values: tuple[str, ...]
+    description: str
+
+
+def _labels(control: Element) -> Iterator[_Label]:
     """Each label under a control, as results name it, with the model's labels that mean it; in the config's order."""
+    kind = _LABEL_TAGS[control.tag.lower()]
     waiting = list(reversed(control))
     while waiting:
         tag = waiting.pop()
         if _is_control(tag):
             continue  # its labels are its own
         name = tag.get("alias") or tag.get("value")
-        if tag.tag == "Label" and name and name.strip():
-            yield name, [word.strip() for word in tag.get("predicted_values", "").split(",") if word.strip()]
+        if tag.tag == kind and name and name.strip():
+            predicted = tuple(word.strip() for word in tag.get("predicted_values", "").split(",") if word.strip())
+            yield _Label(name, predicted, _description(tag, name))
         waiting.extend(reversed(tag))
+
+
+def _description(tag: Element, name: str) -> str:
+    """What people are told of a label: the value that they see where results have an alias, and its hint."""
+    shown = tag.get("value", "").strip()
+    parts = [shown if shown != name else "", tag.get("hint", "").strip()]
+    return ": ".join(part for part in parts if part)
 
 
 def _named(control: Element) -> str:
@@ -172,9 +220,10 @@ def _named(control: Element) -> str:
 
 def _nothing_to_learn(ignored: list[str]) -> str:
     found = f" It has {'; '.join(ignored)}." if ignored else ""
-    return f"The labelling config has no <Labels> on a <Text> that we can learn.{found}"
+    return f"The labelling config has no <Labels> or <Choices> on a <Text> that we can learn.{found}"
 
 
-def _digest(parts: list[str]) -> str:
+def digest(parts: Sequence[object]) -> str:
+    """16 hex characters that stand for these JSON values in this order."""
     canonical = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
     return blake2b(canonical.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

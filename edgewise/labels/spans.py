@@ -1,6 +1,7 @@
 """Spans of text: offsets and overlaps.
 
-Offsets are Unicode code points, half open: text[start:end] is the span, as Label Studio and Python both count.
+Offsets are Unicode code points, half open: text[start:end] is the span, as Label Studio and Python both count. A choice
+about a text is a label on the whole of it.
 Knows nothing of Label Studio, tokens or models.
 """
 
@@ -28,6 +29,11 @@ class Document:
 
     text: str
     spans: tuple[Span, ...]
+
+
+def on_whole(text: str, label: str, score: float | None = None) -> Span:
+    """A choice: the label on the whole text."""
+    return Span(0, len(text), label, score)
 
 
 def longest_first(spans: Iterable[Span]) -> tuple[tuple[Span, ...], int]:

@@ -5,9 +5,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from edgewise.errors import DataError
-from edgewise.labels.annotations import Annotation, Example, text_of, training_example
+from edgewise.labels.annotations import Annotation, Example, training_example
 from edgewise.labels.schema import Head
 from edgewise.labels.spans import Document, Span
+from edgewise.labels.texts import text_of
 from edgewise.services.store import Task
 
 HELD_OUT_MOST = 1000

@@ -12,8 +12,9 @@ from hashlib import blake2b
 from typing import Any
 
 from edgewise.errors import Conflict
-from edgewise.labels.annotations import regions, text_of
+from edgewise.labels.regions import regions
 from edgewise.labels.schema import Schema
+from edgewise.labels.texts import text_of
 from edgewise.services.jobs import Progress
 from edgewise.services.llm import Budget, Price, ProviderChat, Spend, open_chat
 from edgewise.services.store import Prelabelled, Project, Task

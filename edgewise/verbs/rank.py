@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewise.errors import StudioRefused
-from edgewise.labels.annotations import problems
+from edgewise.labels.regions import problems
 from edgewise.labels.schema import Schema
 from edgewise.learning.inference import Tagger
 from edgewise.learning.selection import certainties, diverse_order, order, place

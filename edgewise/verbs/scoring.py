@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewise.errors import DataError
-from edgewise.labels.annotations import regions, text_of
+from edgewise.labels.regions import regions
 from edgewise.labels.schema import Head, Schema
 from edgewise.labels.spans import Span
+from edgewise.labels.texts import text_of
 from edgewise.learning.inference import ModelCache, Tagger, describe, load_baseline, load_encoder, load_tagger
 from edgewise.services.store import Project, Version
 from edgewise.verbs.system import System, folder_name

@@ -12,9 +12,10 @@ from hashlib import blake2b
 from typing import Any
 
 from edgewise.errors import DataError, SchemaError, StudioGone, StudioRefused
-from edgewise.labels.annotations import Annotation, parse_annotation, text_of, training_example
+from edgewise.labels.annotations import Annotation, parse_annotation, training_example
 from edgewise.labels.quotes import windows
 from edgewise.labels.schema import Schema, parse_schema
+from edgewise.labels.texts import text_of
 from edgewise.services.jobs import Progress
 from edgewise.services.store import Project, Task
 from edgewise.verbs.system import System, epoch_of, folder_name, source_of

@@ -31,11 +31,48 @@ def test_the_recorded_config_gives_its_head() -> None:
     assert schema.ignored == ()
 
 
-def test_choices_beside_labels_are_ignored_by_name() -> None:
+def test_choices_beside_labels_are_heads_of_their_own() -> None:
     body = json.loads((RECORDED / "webhook_annotation_created_ui_choices.json").read_text())
     schema = parse_schema(body["project"]["label_config"])
-    assert [head.from_name for head in schema.heads] == ["label"]
-    assert schema.ignored == ("Choices 'topic'", "Choices 'sent'")
+    assert [(head.from_name, head.kind) for head in schema.heads] == [
+        ("label", "spans"),
+        ("topic", "choices"),
+        ("sent", "choice"),
+    ]
+    assert schema.ignored == ()
+
+
+@pytest.mark.parametrize(
+    ("choices", "reason"),
+    [
+        ('<Choices name="c" toName="text"><Choice value="a"/></Choices>', "nothing to choose from"),
+        ('<Choices name="c" toName="text" value="$options"/>', "come from each task"),
+        (
+            '<Choices name="c" toName="text" perRegion="true"><Choice value="a"/><Choice value="b"/></Choices>',
+            "each region",
+        ),
+        (
+            '<Choices name="c" toName="text" allowNested="true"><Choice value="a"/><Choice value="b"/></Choices>',
+            "nested",
+        ),
+    ],
+)
+def test_choices_that_cannot_be_learnt_are_ignored_with_the_reason(choices: str, reason: str) -> None:
+    schema = parse_schema(NER.format(TEXT + choices))
+    assert len(schema.heads) == 1
+    assert reason in schema.ignored[0]
+
+
+def test_what_the_config_says_to_people_about_a_label_is_kept() -> None:
+    head = parse_schema(config('<Label value="Person" alias="PER" hint="A human being"/><Label value="ORG"/>')).heads[0]
+    assert head.labels == ("PER", "ORG")
+    assert head.described == (("PER", "Person: A human being"),)
+
+
+def test_one_choice_and_many_choices_are_different_lessons() -> None:
+    xml = '<View><Choices name="c" toName="text"{}><Choice value="a"/><Choice value="b"/></Choices>' + TEXT + "</View>"
+    one, many = (parse_schema(xml.format(how)) for how in ("", ' choice="multiple"'))
+    assert one.digest != many.digest
 
 
 def test_every_other_control_is_ignored_by_name() -> None:

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
 from edgewise.errors import Conflict
-from edgewise.labels.annotations import problems
+from edgewise.labels.regions import problems
 from edgewise.labels.schema import parse_schema
 from edgewise.labels.spans import Document
 from edgewise.services.store import Project
