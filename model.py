@@ -97,8 +97,18 @@ def open_system() -> System:
 
 def system_for(settings: Settings) -> System:
     """An Edgewise with these settings, scoring by uncertainty.py."""
-    scores = Uncertainty(uncertainty.SCORES, uncertainty.DEFAULT, uncertainty.word_contributions)
-    return System(settings, scores, llm_prelabel.prelabel)
+    return System(settings, uncertainty_functions(), llm_prelabel.prelabel)
+
+
+def uncertainty_functions() -> Uncertainty:
+    """uncertainty.py as the verbs know it."""
+    return Uncertainty(
+        scores=uncertainty.SCORES,
+        default=uncertainty.DEFAULT,
+        contributions=uncertainty.word_contributions,
+        choice_scores=uncertainty.CHOICE_SCORES,
+        choice_default=uncertainty.CHOICE_DEFAULT,
+    )
 
 
 def run_job(job_id: str) -> None:

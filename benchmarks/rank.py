@@ -29,10 +29,11 @@ import numpy as np
 import torch
 import transformers
 
+from edgewise.labels.schema import Head
 from edgewise.labels.windows import tag_names
 from edgewise.learning.baseline import PACKAGED, load_pretrained
 from edgewise.learning.describe import describe
-from edgewise.learning.inference import Tagger, load_tagger
+from edgewise.learning.inference import Tagger, load_trained
 from uncertainty import DEFAULT, SCORES, word_contributions
 
 LABELS = ("PER", "LOC", "ORG", "MISC")
@@ -115,7 +116,8 @@ def compare(texts: list[str], rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="edgewise-bench-") as name:
         folder = Path(name) / "model"
         write_model(folder)
-        tagger = load_tagger(folder, LABELS, max_length=128)
+        tagger = load_trained(folder, Head("label", "text", "text", LABELS), max_length=128)
+        assert isinstance(tagger, Tagger)
         pipe = transformers.pipeline("token-classification", model=str(folder), device="cpu", dtype=torch.float32)
         ways: dict[str, Callable[[], None]] = {
             "edgewise": lambda: rank(tagger, texts),

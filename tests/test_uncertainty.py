@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import uncertainty
-from uncertainty import DEFAULT, SCORES, word_contributions
+from uncertainty import CHOICE_DEFAULT, CHOICE_SCORES, DEFAULT, SCORES, word_contributions
 
 Rows = NDArray[np.float64]
 Table = list[list[float]]
@@ -182,3 +182,70 @@ def test_no_documents_have_no_scores(name: str) -> None:
 @pytest.mark.parametrize("name", SCORES)
 def test_a_head_without_labels_is_always_sure(name: str) -> None:
     assert SCORES[name](np.ones((2, 1)), np.array([0, 2]))[0] == 0
+
+
+@st.composite
+def decisions(draw: st.DrawFn) -> tuple[Rows, NDArray[np.int64]]:
+    """Single choices of k labels, or several choices as rows of no and yes; some texts cannot be read."""
+    k = draw(st.integers(2, 6))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    readable = rng.random(draw(st.integers(1, 6))) < 0.8
+    several = draw(st.booleans())
+    sizes = readable * (k if several else 1)
+    rows = rng.dirichlet(np.full(2 if several else k, draw(st.sampled_from([0.05, 0.5, 5.0]))), int(sizes.sum()))
+    return rows, np.concatenate(([0], np.cumsum(sizes)))
+
+
+@pytest.mark.parametrize("name", CHOICE_SCORES)
+@given(drawn=decisions())
+def test_choices_are_scored_from_0_to_1_and_each_text_by_itself(
+    name: str, drawn: tuple[Rows, NDArray[np.int64]]
+) -> None:
+    rows, offsets = drawn
+    scores = CHOICE_SCORES[name](rows, offsets)
+    assert scores.shape == (len(offsets) - 1,)
+    assert ((scores >= 0) & (scores < 1)).all()
+    for score, (first, stop) in zip(scores, pairwise(offsets), strict=True):
+        alone = CHOICE_SCORES[name](rows[first:stop], np.array([0, stop - first]))
+        assert score == alone[0]
+        assert stop > first or score == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "expected"),
+    [
+        ("entropy", [0.5, 0.5, 0.0], HALF),
+        ("margin", [0.7, 0.2, 0.1], 0.5),
+        ("least_confidence", [0.7, 0.2, 0.1], 0.45),
+    ],
+)
+def test_a_single_choice_by_hand(name: str, row: list[float], expected: float) -> None:
+    assert CHOICE_SCORES[name](np.array([row]), np.array([0, 1]))[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", CHOICE_SCORES)
+def test_a_certain_choice_has_0_and_a_tie_of_all_nearly_1(name: str) -> None:
+    for k in (2, 3, 77):
+        rows = np.stack([np.eye(k)[0], np.full(k, 1 / k)])
+        sure, tied = CHOICE_SCORES[name](rows.astype(np.float32), np.array([0, 1, 2]))
+        assert sure == pytest.approx(0, abs=1e-6)
+        assert 0.999 < tied < 1
+
+
+@pytest.mark.parametrize("name", CHOICE_SCORES)
+def test_several_choices_have_the_mean_of_their_labels(name: str) -> None:
+    rows = np.array([[0.5, 0.5], [1.0, 0.0], [0.0, 1.0], [0.5, 0.5]])
+    assert CHOICE_SCORES[name](rows, np.array([0, 4]))[0] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("name", CHOICE_SCORES)
+def test_choices_of_a_shape_that_is_none_are_refused(name: str) -> None:
+    for rows in (np.ones((2, 1)), np.ones(2)):
+        with pytest.raises(ValueError, match="two answers or more"):
+            CHOICE_SCORES[name](rows, np.array([0, 2]))
+    with pytest.raises(ValueError, match="offsets do not rise"):
+        CHOICE_SCORES[name](np.ones((2, 2)), np.array([0, 1]))
+
+
+def test_the_default_for_choices_is_one_of_them() -> None:
+    assert CHOICE_DEFAULT in CHOICE_SCORES

@@ -205,6 +205,11 @@ class Window:
     first: int
     stop: int
 
+    @property
+    def characters(self) -> int:
+        """How many it speaks for."""
+        return min(self.stop, self.end) - self.first
+
     def own(self, spans: Sequence[Span]) -> list[Span]:
         """Spans of this window that it speaks for, with the text's offsets."""
         moved = [replace(span, start=span.start + self.start, end=span.end + self.start) for span in spans]

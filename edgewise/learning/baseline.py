@@ -7,6 +7,7 @@ read, and no code that comes with a model is run. Knows nothing of texts.
 import hashlib
 import logging
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from importlib.util import find_spec
@@ -19,10 +20,14 @@ from numpy.typing import NDArray
 from edgewise.errors import EdgewiseError, SettingsError, Unavailable
 
 PACKAGED = "packaged:minilm"
+TOKENS, SEQUENCES = "AutoModelForTokenClassification", "AutoModelForSequenceClassification"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 _PREFIXED = re.compile(r"([BIOELSUM])[-_](.+)", re.IGNORECASE)
 _BEGINS = frozenset("BSU")  # S and U: an entity of one word. E, L and M continue one, as I does
+
+# transformers puts another module in its place while it is imported: who waits for that gets the wrong one.
+_importing = threading.Lock()
 
 
 def resolve(name: str) -> str:
@@ -53,7 +58,8 @@ def load_pretrained(kind: str, name: str, **options: Any) -> Any:
 
     Raises SettingsError if there is no such model or it cannot be read, Unavailable if the hub cannot be reached.
     """
-    import transformers
+    with _importing:
+        import transformers
     from huggingface_hub.utils.tqdm import disable_progress_bars
     from safetensors import SafetensorError
 
@@ -68,10 +74,10 @@ def load_pretrained(kind: str, name: str, **options: Any) -> Any:
         raise _explained(source, error) from error
 
 
-def load_classifier(name: str) -> tuple[Any, bool]:
-    """A token classifier, and whether its file lacks weights: transformers fills these with random numbers."""
+def load_classifier(name: str, kind: str) -> tuple[Any, bool]:
+    """A classifier, of TOKENS or SEQUENCES, and whether its file lacks weights, which transformers draws at random."""
     options = {"use_safetensors": True, "output_loading_info": True}
-    model, found = load_pretrained("AutoModelForTokenClassification", name, **options)
+    model, found = load_pretrained(kind, name, **options)
     return model, bool(found["missing_keys"])
 
 
@@ -139,6 +145,22 @@ def fold(
         if label is not None and column == 0:
             unmatched.add(label)
     return matrix, tuple(sorted(unmatched))
+
+
+def fold_choices(
+    names: Mapping[int, str], label_for: Callable[[str], str | None], labels: Sequence[str]
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """How a foreign sequence classifier's labels become ours: a 0/1 matrix (n_model_labels, len(labels)).
+
+    A row of zeros is a label that fits none of ours; these are returned too, sorted. A model of a single number, as
+    those for regression are, fits nothing.
+    """
+    matrix = np.zeros((len(names), len(labels)), dtype=np.float32)
+    fitting = {row: label_for(name) for row, name in names.items()} if len(names) > 1 else {}
+    for row, ours in fitting.items():
+        if ours in labels:
+            matrix[row, labels.index(ours)] = 1.0
+    return matrix, tuple(sorted(name for row, name in names.items() if not matrix[row].any()))
 
 
 def _parsed(names: Mapping[int, str]) -> dict[int, tuple[bool, str | None]]:

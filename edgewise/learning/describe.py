@@ -1,6 +1,6 @@
-"""Why a task is hard, in one sentence for a person: which word the model is least sure of, and between what.
+"""Why a task is hard, in one sentence for a person: what the model is least sure of, and between what it wavers.
 
-Numbers come from the caller; knows nothing of models. The sentence quotes one word of the text.
+Numbers come from the caller; knows nothing of models. Of spans the sentence quotes one word of the text.
 """
 
 from collections.abc import Sequence
@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edgewise.labels.schema import Head
 
 QUOTE = 40  # characters of a word that are shown at most
 DOUBT = 0.1  # a share of the probability below this is not worth a word
@@ -41,6 +43,28 @@ def describe(
     beside = tagged.probabilities[[near for near in (word - 1, word + 1) if first <= near < stop]]
     doubt = _doubt(tagged.probabilities[word], beside, labels)
     return "sure of every word" if doubt is None else doubt.replace("{}", f"at '{quote}'")
+
+
+def describe_choice(shares: NDArray[np.floating[Any]], head: Head) -> str:
+    """What makes a text hard to choose for: of a single choice the two likeliest labels, of several the least sure one.
+
+    shares: (k,), as `Classified.shares` has them for the text. For instance "billing (48 %) or refund (41 %)",
+    "unsure of urgent (46 %)", "sure of billing (97 %)".
+    """
+    if not shares.any():
+        return "no words to read"
+    if head.kind == "choices":
+        nearest = int(np.abs(shares - 0.5).argmin())
+        sure = min(shares[nearest], 1 - shares[nearest]) < DOUBT / 2
+        return "sure of every label" if sure else f"unsure of {_share(shares, nearest, head)}"
+    best, second = (int(k) for k in np.argsort(-shares, kind="stable")[:2])
+    if shares[second] < DOUBT / 2:
+        return f"sure of {_share(shares, best, head)}"
+    return f"{_share(shares, best, head)} or {_share(shares, second, head)}"
+
+
+def _share(shares: NDArray[np.floating[Any]], which: int, head: Head) -> str:
+    return f"{head.labels[which]} ({100 * shares[which]:.0f} %)"
 
 
 def _doubt(tags: NDArray[np.float32], beside: NDArray[np.float32], labels: Sequence[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 Takes gold and predicted spans, document by document in one order. Knows nothing of models or tasks, nor of where the
 spans come from: that a document was held out is the caller's word. A span is right only as a whole: start, end, label.
+A choice is a label on the whole text, so most of this holds for spans and choices alike.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edgewise.labels.schema import Head, Kind
 from edgewise.labels.spans import Span
 from edgewise.labels.windows import spans_of_tags, tags_of, words
 
@@ -21,6 +23,7 @@ GATE_FROM = 30  # held-out tasks; below, the gate compares out-of-fold predictio
 GATE_LOSS = 0.05  # F1; a larger loss is refused whatever its interval
 GATE_LEVEL = 0.9
 DRAWS = 1000
+NO_CHOICE = (Span(0, 0, ""),)  # with this in the place of no answer, the micro F1 of a single choice is its accuracy
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +36,22 @@ class Score:
     support: int
 
 
+NOTHING = Score(0.0, 0.0, 0.0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """`overall` is the micro average; `per_label` has every label, in the given order."""
+    """`overall` is the micro average; `per_label` has every label, in the head's order.
+
+    macro_f1: mean F1 of the labels that occur in gold or answers. accuracy: of choices, the share of documents whose
+    answer is wholly right, a rightly empty one included; None of spans.
+    """
 
     overall: Score
     per_label: dict[str, Score]
     documents: int
+    macro_f1: float = 0.0
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,31 +63,65 @@ class Gate:
     reason: str
 
 
-def evaluate(texts: Sequence[str], gold: Spans, predicted: Spans, labels: Sequence[str]) -> Scores:
-    """seqeval's strict IOB2 scores on our words; spans are snapped outward to whole words first.
+def evaluate(texts: Sequence[str], gold: Spans, predicted: Spans, head: Head) -> Scores:
+    """Strict scores: of spans seqeval's IOB2 on our words, snapped outward to whole words first; of choices counts.
 
-    texts, gold, predicted: one entry a document. Spans whose label is not in `labels` are an error (ValueError).
+    texts, gold, predicted: one entry a document. Spans whose label is none of the head's are an error (ValueError).
     """
     _check_lengths(texts, gold, predicted)
+    if head.kind != "spans":
+        return _scores_of_choices(gold, predicted, head)
+    labels = head.labels
     indexed = [str(index) for index in range(len(labels))]  # seqeval cuts dashes off names; numbers are safe
     tokens = [words(text) for text in texts]
     true = [_tag_strings(spans, found, labels) for spans, found in zip(gold, tokens, strict=True)]
     answered = [_tag_strings(spans, found, labels) for spans, found in zip(predicted, tokens, strict=True)]
     by_label, overall = _seqeval(true, answered)
-    nothing = Score(0.0, 0.0, 0.0, 0)
-    per_label = {label: by_label.get(index, nothing) for label, index in zip(labels, indexed, strict=True)}
-    return Scores(overall, per_label, len(texts))
+    per_label = {label: by_label.get(index, NOTHING) for label, index in zip(labels, indexed, strict=True)}
+    macro = float(np.mean([by_label[index].f1 for index in indexed if index in by_label] or [0.0]))
+    return Scores(overall, per_label, len(texts), macro)
 
 
-def on_words(texts: Sequence[str], spans: Spans, labels: Sequence[str]) -> list[tuple[Span, ...]]:
-    """The spans snapped outward to whole words, as `evaluate` sees them.
+def _scores_of_choices(gold: Spans, predicted: Spans, head: Head) -> Scores:
+    true, answered = _chosen(gold, head.labels), _chosen(predicted, head.labels)
+    found, support, given = (true & answered).sum(axis=0), true.sum(axis=0), answered.sum(axis=0)
+    counts = np.stack([found, given - found, support - found], axis=1)
+    per_label = {label: _score(row) for label, row in zip(head.labels, counts, strict=True)}
+    macro = float(np.mean(f1_of(counts[(support + given) > 0]))) if counts.any() else 0.0
+    accuracy = float((true == answered).all(axis=1).mean()) if len(gold) else 0.0
+    return Scores(_score(counts.sum(axis=0)), per_label, len(gold), macro, accuracy)
+
+
+def _chosen(spans: Spans, labels: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """(n_documents, n_labels): which labels each document has."""
+    column = {label: index for index, label in enumerate(labels)}
+    chosen = np.zeros((len(spans), len(labels)), dtype=bool)
+    for row, found in zip(chosen, spans, strict=True):
+        for span in found:
+            if span.label not in column:
+                raise ValueError(f"a choice is {span.label!r}, the head has {list(labels)}")
+            row[column[span.label]] = True
+    return chosen
+
+
+def _score(counts: IntArray) -> Score:
+    """counts: right, wrong, missed."""
+    right, wrong, missed = (int(count) for count in counts)
+    precision, recall = right / max(right + wrong, 1), right / max(right + missed, 1)
+    return Score(precision, recall, float(f1_of(counts)), right + missed)
+
+
+def on_words(texts: Sequence[str], spans: Spans, head: Head) -> list[tuple[Span, ...]]:
+    """The spans snapped outward to whole words, as `evaluate` sees them; choices as they are.
 
     People select half a word or a blank too much; a model cannot. Compare counts only after this.
     """
+    if head.kind != "spans":
+        return [tuple(found) for found in spans]
     snapped = []
     for text, found in zip(texts, spans, strict=True):
         tokens = words(text)
-        snapped.append(tuple(spans_of_tags(tags_of(found, tokens, labels), tokens, labels)))
+        snapped.append(tuple(spans_of_tags(tags_of(found, tokens, head.labels), tokens, head.labels)))
     return snapped
 
 
@@ -121,12 +167,15 @@ def paired_bootstrap(
     return float(point[1] - point[0]), float(low), float(high)
 
 
-def gate(gold: Spans, before: Spans, after: Spans, *, held_out: int, rng: np.random.Generator) -> Gate:
+def gate(
+    gold: Spans, before: Spans, after: Spans, *, held_out: int, rng: np.random.Generator, kind: Kind = "spans"
+) -> Gate:
     """Whether the version that gave `after` may replace the one that gave `before`: only if it is not worse.
 
     held_out: labelled audit tasks of the project. From 30 on, the spans are those of the held-out tasks; below,
-    out-of-fold ones of training tasks, and the verdict is provisional. Refused is an interval wholly below zero, or a
-    loss of more than 0.05. With no pair at all, or nothing to find in any, the new version is accepted.
+    out-of-fold ones of training tasks, and the verdict is provisional. Compared is micro F1, of a single choice
+    accuracy. Refused is an interval wholly below zero, or a loss of more than 0.05. With no pair at all, or nothing to
+    find in any, the new version is accepted.
     """
     _check_lengths(gold, before, after)
     provisional = held_out < GATE_FROM
@@ -135,10 +184,13 @@ def gate(gold: Spans, before: Spans, after: Spans, *, held_out: int, rng: np.ran
         return Gate(True, True, "There is nothing to compare with yet.")
     if not any(gold):
         return Gate(True, True, f"There is nothing to find in {where}: no comparison.")
+    if kind == "choice":
+        gold, before, after = ([tuple(spans) or NO_CHOICE for spans in column] for column in (gold, before, after))
     difference, low, high = paired_bootstrap(gold, before, after, rng=rng)
     old, new = (float(f1_of(span_counts(gold, spans).sum(axis=0))) for spans in (before, after))
     change = f"{difference:+.2f}, {GATE_LEVEL:.0%} interval {low:+.2f} to {high:+.2f}".replace("%", " %")
-    reason = f"F1 {old:.2f} → {new:.2f} ({change}) on {where}"
+    measure = "Accuracy" if kind == "choice" else "F1"
+    reason = f"{measure} {old:.2f} → {new:.2f} ({change}) on {where}"
     worse = high < 0 or difference < -GATE_LOSS - 1e-9  # a loss of exactly 0.05 passes, whatever the floats say
     return Gate(not worse, provisional, f"{reason}: worse than the version before." if worse else f"{reason}.")
 
@@ -156,7 +208,7 @@ def _seqeval(true: list[list[str]], answered: list[list[str]]) -> tuple[dict[str
 
     occurring = {tag for tags in (*true, *answered) for tag in tags} - {"O"}
     if not occurring:
-        return {}, Score(0.0, 0.0, 0.0, 0)
+        return {}, NOTHING
     report = classification_report(true, answered, mode="strict", scheme=IOB2, output_dict=True, zero_division=0)
     scores = {
         name: Score(float(row["precision"]), float(row["recall"]), float(row["f1-score"]), int(row["support"]))

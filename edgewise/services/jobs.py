@@ -29,6 +29,7 @@ LANES = (
     "prelabel",
     "train",
 )  # each one job at a time; a worker of several lanes takes the quickest first
+LANE_OF = {lane: lane for lane in LANES} | {"evaluate-llm": "prelabel", "plan": "prelabel"}  # the others are light
 FAULTS = 3  # so often may a job end unexpectedly before we give it up
 LOST_AFTER = timedelta(seconds=30)
 RECORD_WITHIN_S = 60  # how long we try to write down how a job ended
@@ -96,7 +97,7 @@ class LocalQueue:
         run_after: datetime | None = None,
     ) -> Job:
         """See Queue."""
-        lane = kind if kind in LANES else "light"
+        lane = LANE_OF.get(kind, "light")
         return self.store.add_job(kind, project_key, lane=lane, args=args, run_after=run_after)
 
     def job(self, id: str) -> Job:

@@ -1,4 +1,4 @@
-"""Our model versions as MLflow shows them: runs, metrics, registered versions, the alias `champion`.
+"""Our model versions and reports as MLflow shows them: runs, metrics, registered versions, the alias `champion`.
 
 A mirror and never the truth: fed from the store's outbox, so MLflow may be away. Weights stay where the registry has
 them; only an MLflow server, which cannot see our disk, gets a copy. No flavour, no pickle.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from edgewise.errors import Unavailable
-from edgewise.services.store import Project, Store, Version
+from edgewise.services.store import Project, Report, Store, Version
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -35,6 +35,7 @@ TOLD = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
 }
 VERSION_TAG = "edgewise.version"
+REPORT_TAG = "edgewise.report"
 MEND = "See MLFLOW_TRACKING_URI and MLflow's log; nothing is lost, we try again by ourselves."
 
 
@@ -65,6 +66,23 @@ def version_message(project: Project, version: Version, folder: Path) -> Json:
 def champion_message(project: Project, version: str) -> Json:
     """The outbox payload of topic "champion": `version` serves from now on."""
     return {"model": f"edgewise-{project.ls_id}", "version": version}
+
+
+def report_message(project: Project, report: Report, content: Json) -> Json:
+    """The outbox payload of topic "report": what MLflow is to show of a report on language models, sources by name."""
+    sources = {source["name"]: source for source in content["sources"]}
+    facts = {f"{name}.{fact}": value for name, one in sources.items() for fact, value in one["facts"].items()}
+    figures = {name: one["heads"] | {"effort": one["effort"]} for name, one in sources.items()}
+    return {
+        "model": f"edgewise-{project.ls_id}",
+        "report": report.id,
+        "name": f"{report.kind} {report.id}",
+        "at_ms": int(report.created_at.timestamp() * 1000),
+        "params": facts,
+        "metrics": figures | {"tasks": content["tasks"]},
+        "tags": {"edgewise.kind": report.kind, "edgewise.advice": " ".join(content["advice"])},
+        "content": content,
+    }
 
 
 def mirror(store: Store, tracking_uri: str, artifact_root: Path) -> int:
@@ -108,22 +126,34 @@ class Outlet:
             self._show_version(payload)
         elif topic == "champion":
             self._show_champion(payload)
+        elif topic == "report":
+            self._show_report(payload)
 
     def _show_version(self, payload: Json) -> None:
-        run = self._run(payload["model"], payload["version"])
-        if run is not None and run.info.status == "FINISHED":
-            return
-        if run is None:
-            tags = {key: str(value)[:LONGEST_VALUE] for key, value in payload["tags"].items()}
-            experiment = self._experiment(payload["model"])
-            tags[VERSION_TAG] = payload["version"]
-            run = self._client.create_run(experiment, payload["at_ms"], tags, payload["version"])
-        self._log(run.info.run_id, payload)
-        self._register(run, payload)
-        self._client.set_terminated(run.info.run_id)  # the last step: a run that is not finished is done again
+        run = self._unfinished(payload, (VERSION_TAG, payload["version"]), payload["version"])
+        if run is not None:
+            self._log(run.info.run_id, payload)
+            self._register(run, payload)
+            self._client.set_terminated(run.info.run_id)  # the last step: a run that is not finished is done again
+
+    def _show_report(self, payload: Json) -> None:
+        run = self._unfinished(payload, (REPORT_TAG, payload["report"]), payload["name"])
+        if run is not None:
+            self._log(run.info.run_id, payload)
+            self._client.log_dict(run.info.run_id, payload["content"], "report.json")
+            self._client.set_terminated(run.info.run_id)
+
+    def _unfinished(self, payload: Json, identity: tuple[str, str], name: str) -> "Run | None":
+        """The run of this tag, made if there is none; None if it is finished: the message came before."""
+        run = self._run(payload["model"], *identity)
+        if run is not None:
+            return None if run.info.status == "FINISHED" else run
+        tags = {key: str(value)[:LONGEST_VALUE] for key, value in payload["tags"].items()}
+        tags[identity[0]] = identity[1]
+        return self._client.create_run(self._experiment(payload["model"]), payload["at_ms"], tags, name)
 
     def _show_champion(self, payload: Json) -> None:
-        run = self._run(payload["model"], payload["version"])
+        run = self._run(payload["model"], VERSION_TAG, payload["version"])
         number = self._number(payload["model"], run.info.run_id) if run else None
         if number is None:  # its weights were removed before MLflow came back
             log.info("MLflow does not know version %s, so that it cannot be its champion.", payload["version"])
@@ -161,11 +191,11 @@ class Outlet:
         place = None if self._is_server else (self._artifact_root / name).absolute().as_uri()
         return str(self._client.create_experiment(name, artifact_location=place))
 
-    def _run(self, model: str, version: str) -> "Run | None":
+    def _run(self, model: str, tag: str, value: str) -> "Run | None":
         known = self._client.get_experiment_by_name(model)
         if known is None:
             return None
-        runs = self._client.search_runs([known.experiment_id], f"tags.`{VERSION_TAG}` = '{version}'", max_results=1)
+        runs = self._client.search_runs([known.experiment_id], f"tags.`{tag}` = '{value}'", max_results=1)
         return runs[0] if runs else None
 
     def _number(self, model: str, run_id: str) -> str | None:

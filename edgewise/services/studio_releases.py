@@ -69,6 +69,39 @@ class Bulk:
         )
         return [int(number) for number in as_list(field(answer, "task_ids", "import"), "import")]
 
+    def last_task_id(self, project_id: int) -> int:
+        """The highest id of the project's tasks, 0 without any: whatever is imported from now on is above it."""
+        params: dict[str, str | int] = {"project": project_id, "page": 1, "page_size": 1, "fields": "task_only"}
+        answer = self._get("api/tasks/", params | {"include": "id"})
+        total = int(field(answer, "total", "api/tasks/"))
+        if total > 1:  # tasks are listed by id, so the last page has the last one
+            answer = self._get("api/tasks/", params | {"include": "id", "page": total})
+        page = as_list(field(answer, "tasks", "api/tasks/"), "api/tasks/")
+        return int(page[-1]["id"]) if page else 0
+
+    def arrived_above(self, project_id: int, task_id: int) -> list[Json]:
+        """Tasks with a higher id, `id` and `data` of each, once no more of them come: after a call without answer."""
+        above = [_filter("id", "greater", "Number", task_id)]
+        found: list[Json] = []
+        while True:
+            time.sleep(self._settle_s)
+            now = [task for page in self._pages(project_id, above, "id,data", PAGE) for task in page]
+            if len(now) == len(found):
+                return now
+            found = now
+
+    def delete_tasks(self, project_id: int, task_ids: Sequence[int]) -> None:
+        """Delete tasks with all that people did in them; some may be gone already."""
+        for start in range(0, len(task_ids), PAGE):
+            chosen = {"all": False, "included": list(task_ids[start : start + PAGE])}
+            path = f"api/dm/actions?id=delete_tasks&project={project_id}"
+            body = {"selectedItems": chosen}
+            self._http.ask(Call("POST", path, body=body, timeout_s=BULK_TIMEOUT_S, gone=StudioGone))
+
+    def people(self) -> set[int]:
+        """Ids of all users: only theirs may stand in `completed_by` of what is imported."""
+        return {int(field(one, "id", "api/users/")) for one in as_list(self._get("api/users/"), "api/users/")}
+
     def push_release(
         self,
         project_id: int,

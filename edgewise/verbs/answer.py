@@ -5,15 +5,14 @@ Everything here answers within Label Studio's deadlines; whatever takes longer i
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgewise.errors import Conflict, EdgewiseError, InputError
 from edgewise.labels.schema import Schema
-from edgewise.learning.inference import Tagger
 from edgewise.services.store import Project, Rank
 from edgewise.verbs.rank import release_name
-from edgewise.verbs.scoring import readable, score, taggers
+from edgewise.verbs.scoring import Model, Scales, Scored, models_of, readable, score
 from edgewise.verbs.sync import is_audit, key_of
 from edgewise.verbs.system import System, schema_of
 
@@ -80,27 +79,37 @@ def live(system: System, project: Project, tasks: Sequence[Json]) -> dict[int, J
     data = [dict(task.get("data") or {}) for task in tasks]
     unseen = hidden(system, project, schema, tasks)
     good = [position for position in readable(schema, data)[0] if position not in unseen]
+    scales = scales_now(system, project)
+
+    def ask(some: Sequence[Json]) -> Scored:
+        return score(system, schema, models, some, lambda done: None, scales)
+
     answers: dict[int, Json] = {}
     started = time.monotonic()
     for start in range(0, len(good), BATCH):
         if time.monotonic() - started > DEADLINE_S:
             log.warning("%d of %d tasks were not predicted within the deadline", len(good) - start, len(good))
             break
-        answers |= predict_batch(system, schema, models, data, good[start : start + BATCH])
+        answers |= predict_batch(ask, data, good[start : start + BATCH])
     return answers
 
 
+def scales_now(system: System, project: Project) -> Scales:
+    """How the heads' uncertainties were spread over the pool when it was last ranked."""
+    return system.store.release(project.key, project.active_release).scales if project.active_release else {}
+
+
 def predict_batch(
-    system: System, schema: Schema, models: Any, data: Sequence[Json], positions: Sequence[int]
+    ask: Callable[[Sequence[Json]], Scored], data: Sequence[Json], positions: Sequence[int]
 ) -> dict[int, Json]:
     """Position -> prediction. If the batch fails each task is tried alone, so that one bad text costs only itself."""
     try:
-        scored = score(system, schema, models, [data[position] for position in positions], lambda done: None)
+        scored = ask([data[position] for position in positions])
     except Exception as error:
         if len(positions) == 1:
             log.warning("a task could not be predicted: %s", type(error).__name__)
             return {}
-        alone = [predict_batch(system, schema, models, data, [position]) for position in positions]
+        alone = [predict_batch(ask, data, [position]) for position in positions]
         return {position: answer for answers in alone for position, answer in answers.items()}
     assert scored.uncertainty is not None
     return {
@@ -109,11 +118,11 @@ def predict_batch(
     }
 
 
-def models_now(system: System, project: Project, schema: Schema) -> dict[str, Tagger]:
+def models_now(system: System, project: Project, schema: Schema) -> dict[str, Model]:
     """The models that answer; none when they cannot be loaded, as an error costs the caller the whole batch."""
     try:
         version = system.store.version(project.key, project.serving) if project.serving else None
-        return taggers(system, project, schema, version)
+        return models_of(system, project, schema, version)
     except EdgewiseError as error:
         log.warning("nothing can be predicted: %s", error.what)
         return {}
@@ -136,17 +145,17 @@ def hidden(system: System, project: Project, schema: Schema, tasks: Sequence[Jso
 
 
 def without_overlaps(answer: Json, drawn: Sequence[Json]) -> Json:
-    """The answer without regions that overlap what is drawn."""
+    """The answer without regions that overlap what is drawn, and without choices that are made."""
     taken = [(region.get("to_name"), *place) for region in drawn if (place := offsets(region)) is not None]
-    kept = [
-        region
-        for region in answer["result"]
-        if not any(
-            region["to_name"] == text and region["value"]["start"] < end and start < region["value"]["end"]
-            for text, start, end in taken
-        )
-    ]
-    return answer | {"result": kept}
+    chosen = {region.get("from_name") for region in drawn if offsets(region) is None}
+
+    def is_free(region: Json) -> bool:
+        place = offsets(region)
+        if place is None:
+            return region["from_name"] not in chosen
+        return not any(region["to_name"] == text and place[0] < end and start < place[1] for text, start, end in taken)
+
+    return answer | {"result": [region for region in answer["result"] if is_free(region)]}
 
 
 def offsets(region: Json) -> tuple[int, int] | None:
@@ -156,22 +165,29 @@ def offsets(region: Json) -> tuple[int, int] | None:
     return (start, end) if isinstance(start, int) and isinstance(end, int) else None
 
 
+def refuse_another(system: System, project: Project, strategy: str) -> None:
+    """An order was made by one strategy; another one's would be another order. Raises Conflict or InputError."""
+    schema = schema_of(project)
+    used = sorted(system.uncertainty.names(schema)) if schema else []
+    if strategy in used:
+        return
+    known = sorted({*system.uncertainty.scores, *system.uncertainty.choice_scores})
+    if strategy not in known:
+        raise InputError(f"There is no strategy {strategy!r}.", f"Choose one of {', '.join(known)}, or leave it out.")
+    raise Conflict(
+        f"The order was made by {' and '.join(map(repr, used))}, not by {strategy!r}.",
+        "Leave strategy out of the call.",
+    )
+
+
 def select_samples(
     system: System, project: Project, limit: int | None, strategy: str | None, threshold: float | None
 ) -> Json:
     """The hardest open tasks, first to be labelled first; never audit tasks. `threshold` filters."""
     settings = system.settings
     limit = settings.samples_per_iteration if limit is None else limit
-    if strategy not in (None, system.uncertainty.default):
-        known = ", ".join(sorted(system.uncertainty.scores))
-        raise (
-            Conflict(
-                f"The order was made by {system.uncertainty.default!r}, not by {strategy!r}.",
-                "Leave strategy out, or rank the project with that strategy first.",
-            )
-            if strategy in system.uncertainty.scores
-            else InputError(f"There is no strategy {strategy!r}.", f"Choose one of {known}, or leave it out.")
-        )
+    if strategy is not None:
+        refuse_another(system, project, strategy)
     if project.active_release is None:
         raise Conflict(
             f"Project {project.ls_id} has no order yet.",

@@ -16,10 +16,11 @@ from edgewise.verbs.answer import LIVE
 from edgewise.verbs.doctor import examine
 from edgewise.verbs.sync import refresh_project
 from edgewise.verbs.system import System, folder_name
+from edgewise.verbs.views import drop as drop_views
+from edgewise.verbs.views import keep_hardest
 from edgewise.web.wire import SECRET_HEADER
 
 SAMPLING = "Uncertainty sampling"
-VIEW = "Hardest first"
 OURS = re.compile(rf"ew-[0-9]{{1,9}}|llm-[0-9]{{1,9}}|{LIVE}")  # versions of predictions that we made
 MOST_ADDRESSES = 20
 EVENTS = (
@@ -31,12 +32,6 @@ EVENTS = (
     "ANNOTATION_UPDATED",
     "ANNOTATIONS_DELETED",
 )
-SHOWN_ANYWAY = {"tasks:predictions_score", "tasks:data"}
-COLUMNS = (
-    "inner_id", "completed_at", "total_annotations", "cancelled_annotations", "total_predictions", "annotators",
-    "annotations_results", "annotations_ids", "predictions_score", "predictions_model_versions", "predictions_results",
-    "file_upload", "storage_filename", "created_at", "updated_at", "updated_by", "avg_lead_time", "draft_exists",
-)  # fmt: skip
 
 
 def connect(system: System, project: Project, progress: Progress) -> None:
@@ -48,7 +43,7 @@ def connect(system: System, project: Project, progress: Progress) -> None:
     project = take_webhook(system, project)
     progress(0.5, "switching to uncertainty sampling")
     project = take_sampling(system, project)
-    project = keep_view(system, project)
+    project = keep_hardest(system, project)
     progress(0.8, "checking the connection")
     checks = examine(system, project)
     is_new = system.by_key(project.key).state == "connecting"  # it may have been paused meanwhile
@@ -154,33 +149,6 @@ def take_sampling(system: System, project: Project) -> Project:
     return project
 
 
-def keep_view(system: System, project: Project) -> Project:
-    """The Data Manager tab, made once and brought up to date afterwards."""
-    titles = {view["id"]: (view.get("data") or {}).get("title") for view in system.studio.views(project.ls_id)}
-    known = project.connection.get("view")
-    # One of our name that we do not know is from a life that we have forgotten.
-    mine = known if known in titles else next((view for view, title in titles.items() if title == VIEW), None)
-    if mine is None:
-        mine = system.studio.create_view(project.ls_id, view_data())["id"]
-    else:
-        system.studio.update_view(mine, view_data())
-    return remember(system, project, view=mine)
-
-
-def view_data() -> dict[str, Any]:
-    """Open tasks by the active release's score, lowest first: for looking. Labelling goes by Label All Tasks."""
-    hidden = [f"tasks:{column}" for column in COLUMNS if f"tasks:{column}" not in SHOWN_ANYWAY]
-    unlabelled = {"filter": "filter:tasks:total_annotations", "operator": "equal", "type": "Number", "value": 0}
-    return {
-        "title": VIEW,
-        "type": "list",
-        "target": "tasks",
-        "ordering": ["tasks:predictions_score"],
-        "filters": {"conjunction": "and", "items": [unlabelled]},
-        "hiddenColumns": {"explore": hidden, "labeling": hidden},
-    }
-
-
 def forget(system: System, project: Project, progress: Progress) -> None:
     """Undo what connect did in Label Studio and erase all we keep of the project. Label Studio's own data stays."""
     system.store.update_project(project.key, state="paused")
@@ -215,8 +183,7 @@ def undo(system: System, project: Project, progress: Progress) -> None:
         progress(0.1 + 0.6 * number / len(ours), "removing our predictions")
     studio.update_project(ls_id, sampling=before.get("sampling") or "Sequential sampling")
     restore_version(system, project, before.get("model_version"))
-    if known.get("view") in {view["id"] for view in studio.views(ls_id)}:
-        studio.delete_view(known["view"])
+    drop_views(system, project)
     # The backend too: it would ask us again, and be connected again. Deleting it leaves its webhook behind.
     for backend in studio.backends(ls_id):
         if any(same_place(str(backend["url"]), address) for address in addresses(project)):

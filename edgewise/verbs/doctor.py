@@ -115,7 +115,7 @@ def heads_check(project: Project) -> Check:
     return check(
         "the labelling config has labels that we can learn",
         schema is not None,
-        "No <Labels> in the labelling config points at a <Text>.",
+        "No <Labels> or <Choices> in the labelling config points at a <Text>.",
         "Add one, or connect another backend to this project.",
     ) | {"ignored": list(schema.ignored) if schema else []}
 

@@ -14,7 +14,8 @@ from edgewise.labels.schema import Schema
 from edgewise.labels.spans import Span
 from edgewise.learning import evaluation
 from edgewise.learning.evaluation import Gate
-from edgewise.learning.inference import load_tagger
+from edgewise.learning.inference import answers as spans_by
+from edgewise.learning.inference import load_trained
 from edgewise.learning.training import Recipe, out_of_fold
 from edgewise.services.registry import head_folder
 from edgewise.services.store import Project, Version
@@ -92,16 +93,17 @@ def held_out_answers(system: System, staged: Path, held_out: Sequence[Lesson]) -
     """What the new heads say about the audit tasks: texts that no version was ever trained on."""
     answers: Answers = {}
     for lesson in held_out:
+        name = lesson.head.from_name
         if lesson.tasks:
-            answers[lesson.head.from_name] = tag(system, head_folder(staged, lesson.head.from_name), lesson, lesson.ids)
+            answers[name] = answers_of(system, head_folder(staged, name), lesson, lesson.ids)
     return answers
 
 
-def tag(system: System, folder: Path, lesson: Lesson, wanted: Sequence[int]) -> Spans:
+def answers_of(system: System, folder: Path, lesson: Lesson, wanted: Sequence[int]) -> Spans:
     """A model folder's answers on some tasks of a lesson."""
     texts = dict(zip(lesson.ids, lesson.texts, strict=True))
-    model = load_tagger(folder, lesson.head.labels, max_length=system.settings.max_sequence_length)
-    return dict(zip(wanted, model.tag([texts[task] for task in wanted]).spans, strict=True))
+    model = load_trained(folder, lesson.head, max_length=system.settings.max_sequence_length)
+    return dict(zip(wanted, spans_by(model, [texts[task] for task in wanted]), strict=True))
 
 
 def out_of_fold_answers(
@@ -117,7 +119,7 @@ def out_of_fold_answers(
         if len(held.tasks) < HELD_OUT_ENOUGH and len(lesson.tasks) >= 2 * FOLDS:
             found = out_of_fold(
                 lesson.documents,
-                lesson.head.labels,
+                lesson.head,
                 system.settings.baseline_model_name,
                 recipes[lesson.head.from_name],
                 folds=FOLDS,
@@ -138,6 +140,8 @@ def gate_head(
     lesson, held, parent = material
     if parent is None:
         return Gate(True, True, "The first version: there is nothing to compare it with.")
+    if lesson.head.from_name not in parent.settings.get("heads", {}):
+        return Gate(True, True, "The head's first model: there is nothing to compare it with.")
     if parent.schema_digest != schema.digest:
         return Gate(True, True, "The first version for the changed labelling config: it serves without a comparison.")
     purpose, examined = ("held_out", held) if len(held.tasks) >= HELD_OUT_ENOUGH else ("out_of_fold", lesson)
@@ -150,13 +154,14 @@ def gate_head(
         [before[task] for task in pairs],
         [after[task] for task in pairs],
         held_out=len(held.tasks),
+        kind=lesson.head.kind,
         rng=np.random.default_rng(system.settings.seed),
     )
 
 
 def gold_of(lesson: Lesson) -> Spans:
     """What people agreed on, snapped to words as every answer is: half a word too much is not the model's mistake."""
-    spans = evaluation.on_words(lesson.texts, [document.spans for document in lesson.documents], lesson.head.labels)
+    spans = evaluation.on_words(lesson.texts, [document.spans for document in lesson.documents], lesson.head)
     return dict(zip(lesson.ids, spans, strict=True))
 
 
@@ -169,7 +174,7 @@ def parent_answers(system: System, project: Project, parent: Version, purpose: s
     missing = [task for task in lesson.ids if task not in known and task not in seen]
     if missing:
         folder = system.registry.folder(folder_name(project), parent.id, name)
-        known |= tag(system, folder, lesson, missing)
+        known |= answers_of(system, folder, lesson, missing)
     return known
 
 
@@ -186,5 +191,5 @@ def scores_of(lesson: Lesson, held: Lesson, answers: dict[str, Answers]) -> dict
         if found:
             golds = [document.spans for document in examined.documents]
             predicted = [found[task] for task in examined.ids]
-            scores[purpose] = asdict(evaluation.evaluate(examined.texts, golds, predicted, examined.head.labels))
+            scores[purpose] = asdict(evaluation.evaluate(examined.texts, golds, predicted, examined.head))
     return scores

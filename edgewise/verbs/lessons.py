@@ -35,6 +35,22 @@ class Lesson:
         """The tasks' texts."""
         return [document.text for document in self.documents]
 
+    @property
+    def labels(self) -> set[str]:
+        """Labels that occur."""
+        return {span.label for document in self.documents for span in document.spans}
+
+    @property
+    def missing(self) -> str | None:
+        """What it takes before a model can learn from this; None: nothing."""
+        needed = 2 if self.head.kind == "choice" else 1
+        if len(self.tasks) >= 2 and len(self.labels) >= needed:
+            return None
+        return (
+            f"{self.head.from_name!r} has {len(self.tasks)} labelled tasks to learn from, with {len(self.labels)} "
+            f"different labels in them; it takes two tasks and {needed} of the labels."
+        )
+
 
 def lesson_of(head: Head, labelled: Sequence[tuple[Task, Sequence[Annotation]]]) -> Lesson:
     """The head's training examples among these tasks; those that it cannot read or that teach nothing are left out."""

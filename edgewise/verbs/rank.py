@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from edgewise.errors import StudioRefused
 from edgewise.labels.regions import problems
 from edgewise.labels.schema import Schema
-from edgewise.learning.inference import Tagger
 from edgewise.learning.selection import certainties, diverse_order, order, place
 from edgewise.services.jobs import Progress
 from edgewise.services.store import Project, Rank, Release, Task, Version
-from edgewise.verbs.scoring import Scored, readable, score, taggers
+from edgewise.verbs.disagreement import is_newer, list_them, weigh
+from edgewise.verbs.scoring import Model, Scored, models_of, readable, scales_of, score
 from edgewise.verbs.sync import NO_RELEASE
 from edgewise.verbs.system import System, schema_of, source_of
+from edgewise.verbs.trust import asked
 
 log = logging.getLogger(__name__)
 HEAD_LEAST = 500
@@ -44,7 +45,7 @@ class Run:
     schema: Schema
     source: str | None
     version: Version | None
-    models: dict[str, Tagger]
+    models: dict[str, Model]
     release: Release
     rng: np.random.Generator
 
@@ -74,7 +75,7 @@ def rank(system: System, project: Project, progress: Progress) -> None:
     run = open_run(system, project, schema, version)
     progress(0.05, f"ranking for {run.name}")
     if run.release.state == "ranking":
-        rank_head(run, progress)
+        run = rank_head(run, progress)
     else:
         settle(run)
     push(run, progress)
@@ -83,6 +84,7 @@ def rank(system: System, project: Project, progress: Progress) -> None:
         count_head(run, time.monotonic() - began)
     rank_rest(run, progress)
     retire_older(run)
+    list_them(system, project)
     progress(1.0, f"{run.name} is active")
 
 
@@ -91,31 +93,33 @@ def open_run(system: System, project: Project, schema: Schema, version: Version 
     releases = system.store.releases(project.key)
     newest = max(releases, key=lambda release: release.n, default=None)
     source = source_of(project)
-    if newest is None or newest.version != source or newest.state == "retired" or stale(newest, schema):
+    if newest is None or newest.version != source or outdated(project, newest, schema):
         # Label Studio may carry releases of a life that we have forgotten: a number of theirs would be pushed twice.
         above = max(numbers(system.studio.model_versions(project.ls_id)), default=0)
         newest = system.store.new_release(project.key, source, schema.digest, above)
     if newest.state == "ranking":
         system.store.drop_ranks(project.key, newest.n)
     # A baseline that nobody has examined gives way to the language model.
-    models = {} if version is None and source else taggers(system, project, schema, version)
+    models = {} if version is None and source else models_of(system, project, schema, version)
     rng = np.random.default_rng([system.settings.seed, project.key, newest.n])
     return Run(system, project, schema, source, version, models, newest, rng)
 
 
-def stale(release: Release, schema: Schema) -> bool:
-    """A release made under another labelling config would show labels that are no longer there."""
-    return release.schema_digest != schema.digest
+def outdated(project: Project, release: Release, schema: Schema) -> bool:
+    """A release made under another labelling config would show labels that are no longer there; one made before the
+    language model answered does not know where it disagrees."""
+    return release.state == "retired" or release.schema_digest != schema.digest or is_newer(project, release)
 
 
-def rank_head(run: Run, progress: Progress) -> None:
-    """Score what will probably be the top of the order, and keep its ranks."""
+def rank_head(run: Run, progress: Progress) -> Run:
+    """Score what will probably be the top of the order, and keep its ranks, and on which scales the heads were put."""
     store, key = run.system.store, run.project.key
     ids = head_of(run)
     scored_ids, scored, audit = score_tasks(run, ids, lambda done: progress(0.05 + 0.4 * done, "scoring the head"))
     ranks = ranks_in_order(run, scored_ids, scored, audit)
     store.save_ranks(key, run.release.n, ranks)
-    store.update_release(key, run.release.n, state="pushing")
+    release = store.update_release(key, run.release.n, state="pushing", scales=scales_of(scored.by_head))
+    return replace(run, release=release)
 
 
 def head_of(run: Run) -> list[int]:
@@ -141,32 +145,11 @@ def score_tasks(run: Run, ids: Sequence[int], report: Any) -> tuple[list[Task], 
     good, bad = readable(run.schema, [task.data for task in tasks])
     store.set_problems(key, {task.task_id: bad.get(position) for position, task in enumerate(tasks)})
     kept = [tasks[position] for position in good]
-    scored = score(run.system, run.schema, run.models, [task.data for task in kept], report)
+    scored = score(run.system, run.schema, run.models, [task.data for task in kept], report, run.release.scales)
     if run.source and run.version is None:
-        scored = asked(run, kept, scored)
+        scored = asked(run.system, run.project, run.schema, kept, scored)
+    scored = weigh(run.system, run.project, run.schema, kept, scored)
     return kept, scored, np.array([task.audit for task in kept], dtype=bool)
-
-
-def asked(run: Run, tasks: Sequence[Task], scored: Scored) -> Scored:
-    """The language model's answers in place of none. What it is least sure of comes first; where it does not tell how
-    sure it is, or has no answer, nothing is known: 1/2, between its certain and its doubtful answers."""
-    number = (run.project.llm or {})["run"]
-    known = run.system.store.prelabels(run.project.key, number, [task.task_id for task in tasks])
-    answers = [known.get(task.task_id) for task in tasks]
-    confidences = [one.confidence if one else None for one in answers]
-    results = [list(one.result) if one else [] for one in answers]
-    if all(confidence is None for confidence in confidences):
-        return replace(
-            scored, results=results, reasons=["The language model does not say how sure it is."] * len(tasks)
-        )
-    uncertainty = np.array([0.5 if confidence is None else 1 - confidence for confidence in confidences])
-    reasons = [
-        f"The language model is {confidence:.0%} sure of its least sure span."
-        if confidence is not None
-        else "The language model has no answer, or does not say how sure it is."
-        for confidence in confidences
-    ]
-    return replace(scored, uncertainty=uncertainty, results=results, reasons=reasons)
 
 
 def ranks_in_order(run: Run, tasks: Sequence[Task], scored: Scored, audit: NDArray[Any]) -> list[Rank]:
@@ -184,9 +167,15 @@ def ranks_in_order(run: Run, tasks: Sequence[Task], scored: Scored, audit: NDArr
         scores: NDArray[np.float64] = np.empty(len(tasks), dtype=np.float64)
         scores[sequence] = COLD_HEAD * (np.arange(len(tasks)) + 1.0) / (len(tasks) + 1.0)
     else:
-        sequence = order(scored.uncertainty, scored.embeddings, **placing)
+        sequence = order(urgency(scored), scored.embeddings, **placing)
         scores = np.asarray(certainties(scored.uncertainty, sequence), dtype=np.float64)
     return as_ranks(run, tasks, scored, scores)
+
+
+def urgency(scored: Scored) -> NDArray[np.float64]:
+    """By what the order goes, (n,): higher is sooner. What is kept and written into scores is the uncertainty."""
+    assert scored.uncertainty is not None
+    return scored.uncertainty if scored.priority is None else scored.priority
 
 
 def as_ranks(run: Run, tasks: Sequence[Task], scored: Scored, scores: NDArray[Any]) -> list[Rank]:
@@ -298,9 +287,8 @@ def wanted_scores(run: Run, scored: Scored, audit: NDArray[Any]) -> NDArray[np.f
     wanted: NDArray[np.float64] = 1 - scored.uncertainty
     others = np.flatnonzero(~audit)
     unsure, fraction = scored.uncertainty[others], run.system.settings.audit_fraction
-    sequence = order(
-        unsure, scored.embeddings[others], audit=audit[others], audit_fraction=fraction, labelled=(0, 0), rng=run.rng
-    )
+    placing: dict[str, Any] = {"audit": audit[others], "audit_fraction": fraction, "labelled": (0, 0), "rng": run.rng}
+    sequence = order(urgency(scored)[others], scored.embeddings[others], **placing)
     wanted[others] = certainties(unsure, sequence)
     if audit.any():
         wanted[audit] = run.rng.choice(places(run, 1 - scored.uncertainty), int(audit.sum()))

@@ -16,11 +16,28 @@ from edgewise.labels.regions import regions
 from edgewise.labels.schema import Head, Schema
 from edgewise.labels.spans import Span
 from edgewise.labels.texts import text_of
-from edgewise.learning.inference import ModelCache, Tagger, describe, load_baseline, load_encoder, load_tagger
+from edgewise.learning.inference import (
+    Classified,
+    Classifier,
+    ModelCache,
+    Tagged,
+    Tagger,
+    describe,
+    describe_choice,
+    load_baseline,
+    load_encoder,
+    load_trained,
+)
 from edgewise.services.store import Project, Version
 from edgewise.verbs.system import System, folder_name
 
 Report = Callable[[float], None]
+Model = Tagger | Classifier
+Said = Tagged | Classified
+Scales = Mapping[str, Sequence[float]]  # from_name -> the quantiles at STEPS of a head's uncertainty in the pool
+
+STEPS = np.linspace(0, 1, 101)
+PLACES = (np.arange(101) + 0.5) / 101  # what stands at a step: never 0, never 1
 
 
 @dataclass(frozen=True)
@@ -28,7 +45,8 @@ class Scored:
     """What the heads say about n tasks, in their order.
 
     uncertainty: (n,) in [0, 1), higher is less sure; None in the cold start, when nobody can tell.
-    embeddings: (n, dim) float32, rows of length 1. spans: per head, per task.
+    embeddings: (n, dim) float32, rows of length 1. spans: per head, per task. by_head: (n,) of each head.
+    priority: (n,), what to label first where that is not the uncertainty; higher is sooner.
     """
 
     uncertainty: NDArray[np.float64] | None
@@ -36,6 +54,8 @@ class Scored:
     results: list[list[dict[str, Any]]]
     reasons: list[str]
     spans: dict[str, list[tuple[Span, ...]]]
+    by_head: dict[str, NDArray[np.float64]]
+    priority: NDArray[np.float64] | None = None
 
 
 _cache: ModelCache | None = None
@@ -49,27 +69,25 @@ def cache(system: System) -> ModelCache:
     return _cache
 
 
-def taggers(system: System, project: Project, schema: Schema, version: Version | None) -> dict[str, Tagger]:
+def models_of(system: System, project: Project, schema: Schema, version: Version | None) -> dict[str, Model]:
     """from_name -> the model that answers for this head; a head that nobody can answer for is missing."""
-    found = {head.from_name: tagger(system, project, head, version) for head in schema.heads}
+    found = {head.from_name: model_of(system, project, head, version) for head in schema.heads}
     return {name: model for name, model in found.items() if model is not None}
 
 
-def tagger(system: System, project: Project, head: Head, version: Version | None) -> Tagger | None:
+def model_of(system: System, project: Project, head: Head, version: Version | None) -> Model | None:
     """The version's model of this head if it learned these labels, else the baseline's, else None: never noise."""
     settings = system.settings
     if version is not None and version.settings.get("heads", {}).get(head.from_name) == head.digest:
         folder = system.registry.folder(folder_name(project), version.id, head.from_name)
         key = f"{project.key}/{version.id}/{head.from_name}"
-        return cache(system).get(key, lambda: load_tagger(folder, head.labels, max_length=settings.max_sequence_length))
+        return cache(system).get(key, lambda: load_trained(folder, head, max_length=settings.max_sequence_length))
     key = f"baseline/{settings.baseline_model_name}/{head.digest}"
     baseline = cache(system).get(
         key,
-        lambda: load_baseline(
-            settings.baseline_model_name, head.label_for, head.labels, max_length=settings.max_sequence_length
-        ),
+        lambda: load_baseline(settings.baseline_model_name, head, max_length=settings.max_sequence_length),
     )
-    return baseline.tagger
+    return baseline.model
 
 
 def readable(schema: Schema, tasks: Sequence[Mapping[str, Any]]) -> tuple[list[int], dict[int, str]]:
@@ -89,31 +107,49 @@ def readable(schema: Schema, tasks: Sequence[Mapping[str, Any]]) -> tuple[list[i
 def score(
     system: System,
     schema: Schema,
-    models: Mapping[str, Tagger],
+    models: Mapping[str, Model],
     data: Sequence[Mapping[str, Any]],
     report: Report,
+    scales: Scales | None = None,
 ) -> Scored:
-    """Predict and score tasks that are readable. With no model at all: embeddings only, for the cold start."""
+    """Predict and score tasks that are readable. With no model at all: embeddings only, for the cold start.
+
+    scales: of the pool that these tasks are a part of; without, they are the pool.
+    """
     if not models:
         return cold(system, schema, data, report)
-    strategy = system.uncertainty.scores[system.uncertainty.default]
-    uncertainties, reasons, spans, embeddings = [], [], {}, None
+    by_head, reasons, spans = {}, [], {}
+    embeddings: NDArray[np.float32] | None = None
     results: list[list[dict[str, Any]]] = [[] for _ in data]
     heads = [head for head in schema.heads if head.from_name in models]
     for number, head in enumerate(heads):
         texts = [text_of(item, head) for item in data]
-        tagged = models[head.from_name].tag(texts, progress=part(report, number, len(heads)))
-        contributions = system.uncertainty.contributions(tagged.probabilities, tagged.offsets)
-        uncertainties.append(strategy(tagged.probabilities, tagged.offsets))
-        reasons.append([describe(tagged, i, text, contributions, head.labels) for i, text in enumerate(texts)])
-        spans[head.from_name] = tagged.spans
-        embeddings = tagged.embeddings if embeddings is None else embeddings
-        for result, text, found in zip(results, texts, tagged.spans, strict=True):
+        said = predict(models[head.from_name], texts, part(report, number, len(heads)))
+        by_head[head.from_name] = np.asarray(system.uncertainty.of(head)(said.probabilities, said.offsets), np.float64)
+        reasons.append(reasons_of(system, head, said, texts))
+        spans[head.from_name] = said.spans
+        embeddings = said.embeddings if embeddings is None else embeddings
+        for result, text, found in zip(results, texts, said.spans, strict=True):
             result.extend(regions(found, head, text))
-    combined, leading = combine(np.stack(uncertainties))
+    combined, leading = combine(by_head, scales or scales_of(by_head))
     chosen = [reasons[head][task] for task, head in enumerate(leading)]
     assert embeddings is not None
-    return Scored(combined, embeddings, results, chosen, spans)
+    return Scored(combined, embeddings, results, chosen, spans, by_head)
+
+
+def predict(model: Model, texts: Sequence[str], report: Report | None = None) -> Said:
+    """What a model of either kind says of texts."""
+    if isinstance(model, Tagger):
+        return model.tag(texts, progress=report)
+    return model.classify(texts, progress=report)
+
+
+def reasons_of(system: System, head: Head, said: Said, texts: Sequence[str]) -> list[str]:
+    """Why each text is hard for a head."""
+    if isinstance(said, Classified):
+        return [describe_choice(shares, head) for shares in said.shares]
+    contributions = system.uncertainty.contributions(said.probabilities, said.offsets)
+    return [describe(said, i, text, contributions, head.labels) for i, text in enumerate(texts)]
 
 
 def part(report: Report, number: int, of: int) -> Report:
@@ -121,15 +157,22 @@ def part(report: Report, number: int, of: int) -> Report:
     return lambda done: report((number + done) / of)
 
 
-def combine(uncertainties: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """One number per task from (n_heads, n_tasks), and the head that leads it.
+def scales_of(by_head: Mapping[str, NDArray[np.floating[Any]]]) -> Scales:
+    """How uncertainty is spread over a pool, for each head."""
+    return {name: np.quantile(unsure, STEPS).tolist() for name, unsure in by_head.items() if len(unsure)}
+
+
+def combine(
+    by_head: Mapping[str, NDArray[np.floating[Any]]], scales: Scales
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """One number per task, (n,), and the number of the head that leads it, (n,).
 
     A single head's own number; of several, the mean of each head's quantile in the pool, as their scales differ.
     """
-    if len(uncertainties) == 1:
-        return uncertainties[0].astype(np.float64), np.zeros(uncertainties.shape[1], dtype=np.int64)
-    ranks = uncertainties.argsort(axis=1).argsort(axis=1)
-    quantiles = (ranks + 0.5) / uncertainties.shape[1]
+    alone = [np.asarray(unsure, np.float64) for unsure in by_head.values()]
+    if len(alone) == 1:
+        return alone[0], np.zeros(len(alone[0]), dtype=np.int64)
+    quantiles = np.stack([np.interp(unsure, scales[name], PLACES) for name, unsure in by_head.items()])
     return quantiles.mean(axis=0), quantiles.argmax(axis=0)
 
 
@@ -141,4 +184,4 @@ def cold(system: System, schema: Schema, data: Sequence[Mapping[str, Any]], repo
     embeddings = encoder.embed(texts, progress=report)
     reason = "Cold start: unlike the tasks before it; nothing is learned yet."
     empty: list[list[dict[str, Any]]] = [[] for _ in data]
-    return Scored(None, embeddings, empty, [reason] * len(texts), {})
+    return Scored(None, embeddings, empty, [reason] * len(texts), {}, {})

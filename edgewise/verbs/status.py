@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from edgewise.errors import EdgewiseError
-from edgewise.services.store import Instructions, Job, Project, Version
+from edgewise.services.store import Instructions, Job, LlmRun, Project, Version
 from edgewise.verbs.rank import release_name
 from edgewise.verbs.system import System, schema_of
 
@@ -125,11 +125,24 @@ def version_summary(version: Version | None) -> Json | None:
 
 def llm_summary(system: System, project: Project) -> Json | None:
     """The last run of a language model as status shows it; what it spent is unknown where a price was."""
-    if not project.llm:
+    run = system.store.last_llm_run(project.key)
+    if run is None:
         return None
-    shown = ("run", "model", "instructions", "at", "spend")
-    left = system.store.count_not_prelabelled(project.key, project.llm["run"])
-    return {name: project.llm.get(name) for name in shown} | {"open_tasks_left": left}
+    left = system.store.count_not_prelabelled(project.key, run.run)
+    return run_summary(run) | {"open_tasks_left": left}
+
+
+def llm_runs(system: System, project: Project) -> list[Json]:
+    """Every run of a language model over the project, newest first: what was sent to whom, and what it cost."""
+    return [run_summary(run) for run in system.store.llm_runs(project.key)]
+
+
+def run_summary(run: LlmRun) -> Json:
+    """A run as callers see it. calibrated_on: how many spans of held-out tasks its confidences were put right by, None
+    while people have labelled too few."""
+    calibrated = run.calibration["items"] if run.calibration else None
+    facts = {"run": run.run, "at": stamp(run.created_at), **run.how, "sent": run.sent, "spend": run.spend}
+    return facts | {"calibrated_on": calibrated}
 
 
 def told(instructions: Instructions | None) -> Json:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewise.errors import EdgewiseError, NotFound, SchemaError
-from edgewise.labels.schema import Schema, parse_schema
+from edgewise.labels.schema import Head, Schema, parse_schema
 from edgewise.services.jobs import Queue, open_queue
 from edgewise.services.registry import Registry
 from edgewise.services.store import Project, Store
@@ -32,11 +32,22 @@ class Uncertainty:
 
     scores: strategy name -> function of (n_words, n_tags) probabilities and (n_documents + 1,) offsets, one number per
     document in [0, 1), higher is less sure. contributions: the same arguments -> (n_words,), what each word added.
+    choice_scores: the same for choices, whose rows are `Classified.probabilities`.
     """
 
     scores: Mapping[str, Score]
     default: str
     contributions: Score
+    choice_scores: Mapping[str, Score]
+    choice_default: str
+
+    def of(self, head: Head) -> Score:
+        """What measures a head."""
+        return self.scores[self.default] if head.kind == "spans" else self.choice_scores[self.choice_default]
+
+    def names(self, schema: Schema) -> set[str]:
+        """The strategies that orders of such a project are made by."""
+        return {self.default if head.kind == "spans" else self.choice_default for head in schema.heads}
 
 
 class System:
@@ -117,7 +128,8 @@ def source_of(project: Project) -> str | None:
     if project.serving is not None:
         return project.serving
     run = project.llm or {}
-    return f"llm-{run['run']}/{run['shown']}" if run.get("shown") else None
+    calibrated = "/calibrated" if run.get("calibration") else ""
+    return f"llm-{run['run']}/{run['shown']}{calibrated}" if run.get("shown") else None
 
 
 def epoch_of(created_at: str) -> str:

@@ -38,17 +38,20 @@ def train(system: System, project: Project, progress: Progress) -> None:
     started = datetime.now(UTC), time.monotonic()
     schema = schema_of(project)
     if schema is None:
-        raise Conflict("The labelling config has no labels that we can learn.", "Add <Labels> that point at a <Text>.")
+        raise Conflict(
+            "The labelling config has no labels that we can learn.", "Add <Labels> or <Choices> that point at a <Text>."
+        )
     progress(0.0, "reading what changed")
     read_changes(system, project, schema, progress)
-    taught, held_out = lessons(system, project, schema)
-    refuse_too_little(taught)
-    snapshot = keep_snapshot(system, project, taught)
+    every, held_out = lessons(system, project, schema)
+    taught = teachable(every)
+    snapshot = keep_snapshot(system, project, every)
     parent = parent_of(system, project)
     if parent is not None and is_same_lesson(system, parent, schema, snapshot):
         progress(1.0, "Nothing new was labelled since the serving version.")
         return
-    version = make_version(system, project, schema, (snapshot, taught, held_out, parent), progress)
+    examined = [held_out[lesson.head.from_name] for lesson in taught]
+    version = make_version(system, project, schema, (snapshot, taught, examined, parent), progress)
     seconds = time.monotonic() - started[1]
     last_training = {"started": started[0].isoformat(), "seconds": seconds, "version": version.id}
     system.store.update_project(project.key, last_training=last_training, note="")
@@ -79,32 +82,38 @@ def is_same_lesson(system: System, parent: Version, schema: Schema, snapshot: st
     return (parent.snapshot, parent.schema_digest, before) == (snapshot, schema.digest, how)
 
 
-def lessons(system: System, project: Project, schema: Schema) -> tuple[list[Lesson], list[Lesson]]:
-    """What each head is taught, and what it is examined in: tasks on the two sides of the held-out split."""
+def lessons(system: System, project: Project, schema: Schema) -> tuple[list[Lesson], dict[str, Lesson]]:
+    """What each head is taught, and by from_name what it is examined in: the two sides of the held-out split."""
     labelled = list(system.store.labelled(project.key))
     training = [pair for pair in labelled if not pair[0].audit]
     audit = [pair for pair in labelled if pair[0].audit][:HELD_OUT_MOST]
-    return [lesson_of(head, training) for head in schema.heads], [lesson_of(head, audit) for head in schema.heads]
+    held_out = {head.from_name: lesson_of(head, audit) for head in schema.heads}
+    return [lesson_of(head, training) for head in schema.heads], held_out
 
 
-def refuse_too_little(taught: Sequence[Lesson]) -> None:
-    """Raises Conflict while there is nothing to learn from: then whatever serves goes on."""
-    for lesson in taught:
-        spans = sum(len(document.spans) for document in lesson.documents)
-        if len(lesson.documents) < 2 or not spans:
-            raise Conflict(
-                f"{lesson.head.from_name!r} has {len(lesson.documents)} labelled tasks to learn from, with {spans} "
-                "labels in them.",
-                "Label a few more tasks, some with entities in them; held-out tasks are not learned from.",
-            )
+def teachable(every: Sequence[Lesson]) -> list[Lesson]:
+    """The lessons that a model can learn from; the others wait for a later version.
+
+    Raises Conflict if that leaves none: then whatever serves goes on.
+    """
+    taught = [lesson for lesson in every if lesson.missing is None]
+    if not taught:
+        raise Conflict(
+            " ".join(lesson.missing for lesson in every if lesson.missing),
+            "Label a few more tasks; held-out tasks are not learned from.",
+        )
+    return taught
 
 
-def keep_snapshot(system: System, project: Project, taught: Sequence[Lesson]) -> str:
-    """Write down exactly what this training uses, under a hash of its content; returns the hash."""
+def keep_snapshot(system: System, project: Project, every: Sequence[Lesson]) -> str:
+    """Write down exactly what this training uses, under a hash of its content; returns the hash.
+
+    With the tasks of heads that wait: what is new to the next training is what differs from these.
+    """
     annotations: dict[int, set[int]] = {}
     digests: dict[int, str] = {}
     content = blake2b(digest_size=16)
-    for lesson in taught:
+    for lesson in every:
         content.update(lesson.head.digest.encode())
         for task, document, example in zip(lesson.tasks, lesson.documents, lesson.examples, strict=True):
             annotations.setdefault(task.task_id, set()).update(example.annotation_ids)
@@ -132,7 +141,10 @@ def make_version(
         )
         report = share(progress, 0.5, 0.45, "scoring")
         # A fold sees each of its documents as often as the whole training did: fewer documents, as many epochs.
-        recipes = {name: replace(recipe, epochs=detail["epochs"]) for name, detail in details.items()}
+        recipes = {
+            name: replace(recipe, strategy=detail["strategy"], epochs=detail["epochs"] or recipe.epochs)
+            for name, detail in details.items()
+        }
         judgement = judge(system, project, schema, (taught, held_out, parent), (staged, recipes), report)
         described: dict[str, Any] = {
             "recipe": asdict(recipe),
@@ -159,7 +171,7 @@ def train_heads(
     for number, lesson in enumerate(taught):
         trained = train_head(
             lesson.documents,
-            lesson.head.labels,
+            lesson.head,
             base_of(system, project, lesson.head, parent),
             head_folder(staged, lesson.head.from_name),
             recipe,
@@ -169,8 +181,9 @@ def train_heads(
             "steps": trained.steps,
             "learning_rate": trained.learning_rate,
             "epochs": trained.epochs,
+            "strategy": trained.strategy,
+            "why": trained.why,
         }
-        log.info("%s trained in %.1f s, %d steps", lesson.head.from_name, trained.seconds, trained.steps)
     return details
 
 
@@ -183,6 +196,8 @@ def recipe_of(system: System) -> Recipe:
         weight_decay=settings.weight_decay,
         max_length=settings.max_sequence_length,
         seed=settings.seed,
+        strategy=settings.fine_tuning_strategy,
+        minutes=settings.training_minutes,
     )
 
 

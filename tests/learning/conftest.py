@@ -11,10 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from edgewise.labels.spans import Document, Span
+from edgewise.labels.schema import Head
+from edgewise.labels.spans import Document, Span, on_whole
 from edgewise.labels.windows import IGNORED, IntArray, Windows, encode, tag_names, tags_of, words
+from edgewise.learning.inference import Classifier, Tagger, load_trained
 
 LABELS = ("PER", "LOC")
+HEAD = Head("label", "text", "text", LABELS)
+TOPIC = Head("topic", "text", "text", ("travel", "home", "meeting"), kind="choice")
+MENTIONS = Head("mentions", "text", "text", ("travel", "capital", "mathematician"), kind="choices")
 PEOPLE = ("Ada Young", "Marie Curie", "Alan Turing", "Grace Hopper", "Noether")
 PLACES = ("Paris", "New York", "Washington", "Lisbon", "Cape Town")
 FRAMES = (
@@ -24,6 +29,34 @@ FRAMES = (
     "We met {} near {} .",
 )
 TINY_LENGTH = 32
+
+
+def chosen(documents: list[Document], head: Head) -> list[Document]:
+    """The sentences with what TOPIC or MENTIONS says of them in the place of their spans."""
+    return [Document(one.text, tuple(on_whole(one.text, label) for label in _labels(one, head))) for one in documents]
+
+
+def _labels(document: Document, head: Head) -> list[str]:
+    words = document.text.split()
+    travels = "went" in words or "came" in words
+    if head.kind == "choice":
+        return ["travel" if travels else "home" if "lives" in words else "meeting"]
+    told = (travels, bool({"Paris", "Washington", "Lisbon"} & set(words)), bool({"Young", "Noether"} & set(words)))
+    return [label for label, true in zip(head.labels, told, strict=True) if true]
+
+
+def tagger_of(folder: Path, head: Head = HEAD, *, max_length: int = TINY_LENGTH) -> Tagger:
+    """The model of a folder, which is for spans."""
+    model = load_trained(folder, head, max_length=max_length)
+    assert isinstance(model, Tagger)
+    return model
+
+
+def classifier_of(folder: Path, head: Head, *, max_length: int = TINY_LENGTH) -> Classifier:
+    """The model of a folder, which is for choices."""
+    model = load_trained(folder, head, max_length=max_length)
+    assert isinstance(model, Classifier)
+    return model
 
 
 def _document(frame: str, person: str, place: str) -> Document:

@@ -5,12 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgewise.labels.spans import Span
+from edgewise.labels.schema import Head
+from edgewise.labels.spans import Span, on_whole
 from edgewise.labels.windows import spans_of_tags, words
 from edgewise.learning.evaluation import evaluate, f1_of, gate, on_words, paired_bootstrap, span_counts
 
 TEXT = "Ada Lovelace met Charles Babbage in London, near Big Ben."
 LABELS = ("PER", "B-LOC", "-")  # names that look like tags must not confuse seqeval
+HEAD = Head("label", "text", "text", LABELS)
+CHOICE = Head("intent", "text", "text", ("refund", "billing", "other"), kind="choice")
+CHOICES = Head("intent", "text", "text", ("refund", "billing", "other"), kind="choices")
 N_WORDS = len(words(TEXT))
 TAGS = st.lists(st.integers(0, 2 * len(LABELS)), min_size=N_WORDS, max_size=N_WORDS)
 
@@ -25,14 +29,14 @@ def _aligned(tags: list[int]) -> tuple[Span, ...]:
 @given(documents=st.lists(st.tuples(TAGS, TAGS), min_size=1, max_size=6))
 def test_counted_f1_is_that_of_seqeval_on_whole_words(documents: list[tuple[list[int], list[int]]]) -> None:
     gold, predicted = ([_aligned(pair[side]) for pair in documents] for side in (0, 1))
-    scores = evaluate([TEXT] * len(documents), gold, predicted, LABELS)
+    scores = evaluate([TEXT] * len(documents), gold, predicted, HEAD)
     counts = span_counts(gold, predicted).sum(axis=0)
     assert scores.overall.f1 == pytest.approx(float(f1_of(counts)))
     assert scores.overall.support == sum(map(len, gold)) == sum(score.support for score in scores.per_label.values())
 
 
 def test_scores_have_every_label_in_order_and_zero_for_those_that_never_occur() -> None:
-    scores = evaluate([TEXT, TEXT], [(ADA, LONDON), ()], [(ADA,), (LONDON,)], LABELS)
+    scores = evaluate([TEXT, TEXT], [(ADA, LONDON), ()], [(ADA,), (LONDON,)], HEAD)
     assert list(scores.per_label) == list(LABELS)
     assert scores.per_label["PER"].f1 == 1.0
     assert (scores.per_label["B-LOC"].f1, scores.per_label["B-LOC"].support) == (0.0, 1)
@@ -41,14 +45,14 @@ def test_scores_have_every_label_in_order_and_zero_for_those_that_never_occur() 
 
 
 def test_nothing_to_find_and_nothing_found_scores_zero_without_a_warning() -> None:
-    assert evaluate([TEXT], [()], [()], LABELS).overall.f1 == 0.0
-    assert evaluate([], [], [], LABELS).documents == 0
+    assert evaluate([TEXT], [()], [()], HEAD).overall.f1 == 0.0
+    assert evaluate([], [], [], HEAD).documents == 0
 
 
 def test_a_span_that_a_person_drew_with_a_blank_too_much_counts_as_right() -> None:
     drawn = Span(0, 13, "PER")
-    assert evaluate([TEXT], [(drawn,)], [(ADA,)], LABELS).overall.f1 == 1.0
-    assert on_words([TEXT], [(drawn,)], LABELS) == [(ADA,)]
+    assert evaluate([TEXT], [(drawn,)], [(ADA,)], HEAD).overall.f1 == 1.0
+    assert on_words([TEXT], [(drawn,)], HEAD) == [(ADA,)]
 
 
 def test_a_half_right_span_is_one_wrong_and_one_missed() -> None:
@@ -130,3 +134,65 @@ def test_with_nothing_to_compare_a_version_is_accepted_and_says_so() -> None:
     assert "nothing to compare" in first.reason
     assert empty.accepted
     assert empty.provisional
+
+
+Answers = list[tuple[Span, ...]]
+
+
+def choices(*answers: str) -> Answers:
+    """For each document the labels named: "refund billing", "other", ""."""
+    return [tuple(on_whole(TEXT, label) for label in answer.split()) for answer in answers]
+
+
+def sets(least: int, most: int) -> st.SearchStrategy[list[tuple[list[str], list[str]]]]:
+    labels = st.lists(st.sampled_from(CHOICE.labels), unique=True, min_size=least, max_size=most)
+    return st.lists(st.tuples(labels, labels), min_size=1, max_size=12)
+
+
+@settings(deadline=None, max_examples=60)
+@given(pairs=sets(0, 3))
+def test_choices_are_scored_as_scikit_learn_scores_them(pairs: list[tuple[list[str], list[str]]]) -> None:
+    from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+
+    gold, predicted = (choices(*(" ".join(pair[side]) for pair in pairs)) for side in (0, 1))
+    table = [np.array([[label in pair[side] for label in CHOICES.labels] for pair in pairs]) for side in (0, 1)]
+    found = evaluate([TEXT] * len(pairs), gold, predicted, CHOICES)
+    assert found.accuracy == pytest.approx(accuracy_score(*table))
+    micro = precision_recall_fscore_support(*table, average="micro", zero_division=0)
+    assert (found.overall.precision, found.overall.recall, found.overall.f1) == pytest.approx(micro[:3])
+    rows = np.array(precision_recall_fscore_support(*table, zero_division=0)).T
+    told = [(one.precision, one.recall, one.f1, one.support) for one in found.per_label.values()]
+    assert told == [pytest.approx(tuple(row)) for row in rows]
+    occurring = (table[0] | table[1]).any(axis=0)
+    assert found.macro_f1 == pytest.approx(rows[occurring, 2].mean() if occurring.any() else 0.0)
+
+
+@settings(deadline=None, max_examples=40)
+@given(pairs=sets(0, 1))
+def test_the_gate_of_a_single_choice_speaks_of_its_accuracy(pairs: list[tuple[list[str], list[str]]]) -> None:
+    """A rightly empty answer counts as right, as in `evaluate`."""
+    gold, after = (choices(*(" ".join(pair[side]) for pair in pairs)) for side in (0, 1))
+    verdict = gate(gold, gold, after, held_out=40, rng=np.random.default_rng(0), kind="choice")
+    if any(gold):
+        accuracy = evaluate([TEXT] * len(gold), gold, after, CHOICE).accuracy
+        assert verdict.reason.startswith(f"Accuracy 1.00 → {accuracy:.2f} ")
+
+
+def test_the_gate_of_several_choices_speaks_of_f1() -> None:
+    gold = choices("refund", "refund billing", "") * 20
+    verdict = gate(gold, gold, gold, held_out=60, rng=np.random.default_rng(0), kind="choices")
+    assert verdict.accepted
+    assert verdict.reason.startswith("F1 1.00 → 1.00")
+
+
+def test_choices_are_not_moved_to_words_and_a_label_of_nobody_is_an_error() -> None:
+    drawn = [(Span(0, len(TEXT), "refund"),)]
+    assert on_words([TEXT], drawn, CHOICE) == drawn
+    with pytest.raises(ValueError, match="'spam'"):
+        evaluate([TEXT], drawn, choices("spam"), CHOICE)
+
+
+def test_macro_f1_of_spans_leaves_out_labels_that_occur_nowhere() -> None:
+    scores = evaluate([TEXT, TEXT], [(ADA, LONDON), ()], [(ADA,), ()], HEAD)
+    assert scores.macro_f1 == 0.5
+    assert scores.accuracy is None

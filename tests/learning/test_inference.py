@@ -3,7 +3,7 @@
 import json
 import shutil
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +16,14 @@ from edgewise.labels.windows import words
 from edgewise.learning import baseline
 from edgewise.learning.baseline import PACKAGED, fold, resolve
 from edgewise.learning.describe import describe
-from edgewise.learning.inference import ModelCache, Tagger, embed, load_baseline, load_tagger
-from tests.learning.conftest import LABELS, TINY_LENGTH
+from edgewise.learning.inference import ModelCache, Tagger, embed, load_baseline, load_trained
+from tests.learning.conftest import HEAD, LABELS, TINY_LENGTH, tagger_of
 from uncertainty import word_contributions
 
 
 @pytest.fixture(scope="module")
 def tagger(tiny_tagger: Path) -> Tagger:
-    return load_tagger(tiny_tagger, LABELS, max_length=TINY_LENGTH)
+    return tagger_of(tiny_tagger)
 
 
 @pytest.fixture
@@ -42,8 +42,7 @@ def rename(folder: Path, names: list[str]) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
-def as_person(label: str) -> str | None:
-    return {"person": "PER"}.get(label)
+ABROAD = replace(HEAD, labels=("LOC", "PER"), predicted_values=(("person", "PER"),))
 
 
 def test_a_tagger_finds_what_it_has_learnt(tagger: Tagger, documents: list[Document]) -> None:
@@ -127,7 +126,7 @@ def test_progress_rises_to_one_and_what_it_raises_ends_the_tagging(tagger: Tagge
 
 
 def test_a_window_is_never_longer_than_the_model_allows(tiny_tagger: Path, documents: list[Document]) -> None:
-    eager = load_tagger(tiny_tagger, LABELS, max_length=512)  # its table has 64 places
+    eager = tagger_of(tiny_tagger, max_length=512)  # its table has 64 places
     assert len(eager.tag([" ".join(document.text for document in documents)]).words) > 700
 
 
@@ -144,7 +143,7 @@ def test_threads_may_share_a_tagger(tagger: Tagger, documents: list[Document]) -
 
 def test_a_model_of_other_labels_is_refused(tiny_tagger: Path) -> None:
     with pytest.raises(Conflict):
-        load_tagger(tiny_tagger, ("LOC", "PER"), max_length=TINY_LENGTH)
+        load_trained(tiny_tagger, replace(HEAD, labels=("LOC", "PER")), max_length=TINY_LENGTH)
 
 
 def test_a_model_file_that_is_damaged_says_so_without_its_path(tiny_tagger: Path, tmp_path: Path) -> None:
@@ -152,43 +151,42 @@ def test_a_model_file_that_is_damaged_says_so_without_its_path(tiny_tagger: Path
     shutil.copytree(tiny_tagger, folder)
     (folder / "model.safetensors").write_bytes(b"\x00" * 64)
     with pytest.raises(SettingsError) as caught:
-        load_tagger(folder, LABELS, max_length=TINY_LENGTH)
+        load_trained(folder, HEAD, max_length=TINY_LENGTH)
     assert str(tmp_path) not in str(caught.value)
 
 
 def test_a_baselines_labels_are_mapped_and_the_rest_is_o(relabelled: Path, documents: list[Document]) -> None:
-    found = load_baseline(str(relabelled), as_person, ("LOC", "PER"), max_length=TINY_LENGTH)
+    found = load_baseline(str(relabelled), ABROAD, max_length=TINY_LENGTH)
     assert found.unmatched == ("MISC",)
-    assert found.tagger is not None
-    tagged = found.tagger.tag([document.text for document in documents])
+    assert isinstance(found.model, Tagger)
+    tagged = found.model.tag([document.text for document in documents])
     assert tagged.spans == [tuple(span for span in document.spans if span.label == "PER") for document in documents]
     assert tagged.probabilities.shape[1] == 5
     np.testing.assert_allclose(tagged.probabilities.sum(axis=1), 1, atol=1e-5)
-    assert found.nbytes == found.tagger.nbytes > 10_000
+    assert found.nbytes == found.model.nbytes > 10_000
 
 
 def test_a_baseline_whose_labels_all_mean_nothing_here_predicts_nothing(relabelled: Path) -> None:
-    found = load_baseline(str(relabelled), lambda label: None, ("DATE",), max_length=TINY_LENGTH)
-    assert found.tagger is None
+    found = load_baseline(str(relabelled), replace(HEAD, labels=("DATE",)), max_length=TINY_LENGTH)
+    assert found.model is None
     assert found.unmatched == ("MISC", "person")
     assert found.nbytes == 0
 
 
 def test_labels_without_names_mean_nothing(relabelled: Path) -> None:
     rename(relabelled, [f"LABEL_{i}" for i in range(5)])
-    known = {label.casefold(): label for label in LABELS}.get
-    assert load_baseline(str(relabelled), known, LABELS, max_length=TINY_LENGTH).tagger is None
+    assert load_baseline(str(relabelled), HEAD, max_length=TINY_LENGTH).model is None
 
 
 @pytest.mark.parametrize("name", [PACKAGED, "tiny"])
 def test_an_encoder_without_a_trained_head_predicts_nothing(name: str, tiny_base: Path) -> None:
     source = str(tiny_base) if name == "tiny" else name
-    assert load_baseline(source, str, LABELS, max_length=TINY_LENGTH).tagger is None
+    assert load_baseline(source, HEAD, max_length=TINY_LENGTH).model is None
 
 
 def test_a_head_whose_weights_are_missing_predicts_nothing(relabelled: Path, tiny_base: Path) -> None:
     shutil.copy(tiny_base / "model.safetensors", relabelled / "model.safetensors")
-    assert load_baseline(str(relabelled), as_person, LABELS, max_length=TINY_LENGTH).tagger is None
+    assert load_baseline(str(relabelled), ABROAD, max_length=TINY_LENGTH).model is None
 
 
 @pytest.mark.parametrize(
@@ -216,7 +214,7 @@ def test_foreign_schemes_become_ours(names: list[str], columns: list[int]) -> No
 )
 def test_a_model_that_cannot_be_had_says_what_to_do(name: str, error: type[EdgewiseError]) -> None:
     with pytest.raises(error) as caught:
-        load_baseline(name, str, LABELS, max_length=TINY_LENGTH)
+        load_baseline(name, HEAD, max_length=TINY_LENGTH)
     assert caught.value.mend
     assert "/nowhere" not in str(caught.value)
 

@@ -3,19 +3,21 @@
 import hashlib
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edgewise.errors import Cancelled, DataError
+from edgewise.errors import Cancelled, DataError, SettingsError
+from edgewise.labels.schema import Head
 from edgewise.labels.spans import Document, Span
-from edgewise.labels.windows import tag_names
-from edgewise.learning import training
 from edgewise.learning.evaluation import evaluate
-from edgewise.learning.inference import load_tagger
-from edgewise.learning.training import Plan, Recipe, Trained, out_of_fold, plan, train
+from edgewise.learning.training import Recipe, Trained, out_of_fold, train
+from edgewise.learning.training.exercises import folds, split
+from edgewise.learning.training.heads import new_model
+from tests.learning.conftest import HEAD, tagger_of
 
-LABELS = ("PER", "LOC")
+NORM = ("bert.embeddings.LayerNorm",)
 QUICK = Recipe(learning_rate=5e-3, epochs=8, max_length=32)
 ONE_STEP = Recipe(learning_rate=1e-3, epochs=0.01, max_length=32)
 
@@ -25,9 +27,9 @@ def _silent(fraction: float) -> None:
 
 
 def _train(
-    documents: Sequence[Document], base: Path, out: Path, *, labels: Sequence[str] = LABELS, recipe: Recipe = ONE_STEP
+    documents: Sequence[Document], base: Path, out: Path, *, head: Head = HEAD, recipe: Recipe = ONE_STEP
 ) -> Trained:
-    return train(documents, labels, str(base), out, recipe, report=_silent)
+    return train(documents, head, str(base), out, recipe, report=_silent)
 
 
 def _weights(folder: Path) -> str:
@@ -36,10 +38,10 @@ def _weights(folder: Path) -> str:
 
 def test_a_trained_model_finds_what_it_was_taught(tiny_base: Path, documents: list[Document], tmp_path: Path) -> None:
     trained = _train(documents, tiny_base, tmp_path / "m", recipe=QUICK)
-    tagger = load_tagger(trained.folder, LABELS, max_length=32)
+    tagger = tagger_of(trained.folder)
     texts = [document.text for document in documents]
     gold = [document.spans for document in documents]
-    assert evaluate(texts, gold, tagger.tag(texts).spans, LABELS).overall.f1 > 0.95
+    assert evaluate(texts, gold, tagger.tag(texts).spans, HEAD).overall.f1 > 0.95
     assert trained.label_counts == {"PER": 100, "LOC": 100}
     assert (trained.steps, trained.learning_rate, trained.epochs) == (100, 5e-3, 8)
 
@@ -68,7 +70,7 @@ def test_the_folder_holds_weights_tags_and_tokenizer_and_nothing_else_is_left(
 def test_progress_rises_to_one(tiny_base: Path, documents: list[Document], tmp_path: Path) -> None:
     told: list[float] = []
     recipe = Recipe(learning_rate=1e-3, epochs=1, max_length=32)
-    train(documents, LABELS, str(tiny_base), tmp_path / "m", recipe, report=told.append)
+    train(documents, HEAD, str(tiny_base), tmp_path / "m", recipe, report=told.append)
     assert told == sorted(told)
     assert len(told) == 13
     assert told[-1] == 1.0
@@ -85,7 +87,7 @@ def test_a_cancelled_training_ends_at_once_and_leaves_nothing(
             raise Cancelled("Somebody cancelled this job.", "Start it again.")
 
     with pytest.raises(Cancelled):
-        train(documents, LABELS, str(tiny_base), tmp_path / "m", QUICK, report=cancel)
+        train(documents, HEAD, str(tiny_base), tmp_path / "m", QUICK, report=cancel)
     assert len(told) == 2
     assert list(tmp_path.iterdir()) == []
 
@@ -98,7 +100,7 @@ def test_an_existing_folder_is_never_written_over(tiny_base: Path, documents: li
 
 def test_without_any_span_there_is_nothing_to_learn(tiny_base: Path, tmp_path: Path) -> None:
     for nothing in ([], [Document("Nothing here.", ())]):
-        with pytest.raises(ValueError, match="at least one document with a span"):
+        with pytest.raises(ValueError, match="at least one document with a label"):
             _train(nothing, tiny_base, tmp_path / "m")
 
 
@@ -123,56 +125,82 @@ def test_a_model_of_ours_can_be_taught_other_labels_quietly(
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    labels = ("ORG", "LOC", "PER")
-    trained = _train(documents[:3], tiny_tagger, tmp_path / "m", labels=labels)
-    assert load_tagger(trained.folder, labels, max_length=32).labels == labels
+    head = replace(HEAD, labels=("ORG", "LOC", "PER"))
+    trained = _train(documents[:3], tiny_tagger, tmp_path / "m", head=head)
+    assert tagger_of(trained.folder, head).labels == head.labels
     assert "".join(capfd.readouterr()) == ""
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_what_a_head_knows_of_a_label_moves_to_its_new_place(tiny_tagger: Path) -> None:
-    """The same number of tags in another order would otherwise keep rows that mean something else."""
-    old = training._model(str(tiny_tagger), LABELS).state_dict()["classifier.weight"]
-    new = training._model(str(tiny_tagger), ("LOC", "PER")).state_dict()["classifier.weight"]
-    assert tag_names(("LOC", "PER"))[1] == "B-LOC"
-    assert new[[0, 3, 4, 1, 2]].equal(old)
-    other = training._model(str(tiny_tagger), ("X", "Y")).state_dict()["classifier.weight"]
-    assert other[0].equal(old[0])
-    assert not any(other[i].equal(old[i]) for i in range(1, 5))
-
-
-def test_word_embeddings_stay_and_the_head_learns_five_times_as_fast(tiny_base: Path) -> None:
-    model = training._model(str(tiny_base), LABELS)
-    optimizer, _ = training._optimizers(model, Plan(1e-4, 10, 0.0), 0.01)
-    rates = {id(p): group["initial_lr"] for group in optimizer.param_groups for p in group["params"]}
-    assert id(model.get_input_embeddings().weight) not in rates
-    assert rates[id(model.classifier.weight)] == pytest.approx(5e-4)
-    assert rates[id(model.bert.encoder.layer[0].output.dense.weight)] == pytest.approx(1e-4)
-
-
-def test_layers_that_rest_do_not_move_and_those_above_do(
-    tiny_base: Path, documents: list[Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("strategy", "moving"),
+    [
+        ("features", ("classifier.",)),
+        ("freeze:2", ("classifier.",)),
+        ("freeze:1", ("bert.encoder.layer.1.", "classifier.")),
+        ("freeze:0", ("bert.embeddings.position", "bert.embeddings.token_type", "bert.encoder.", "classifier.", *NORM)),
+        ("full", ("bert.", "classifier.")),
+    ],
+)
+def test_what_a_strategy_leaves_alone_does_not_move_and_the_rest_does(
+    tiny_base: Path, documents: list[Document], tmp_path: Path, strategy: str, moving: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(training, "plan", lambda *_: Plan(1e-3, 3, 0.5))
-    _train(documents, tiny_base, tmp_path / "m")
-    before, after = (training._model(str(folder), LABELS).state_dict() for folder in (tiny_base, tmp_path / "m"))
+    trained = _train(documents, tiny_base, tmp_path / "m", recipe=replace(ONE_STEP, epochs=1, strategy=strategy))
+    assert trained.strategy == strategy
+    before, after = (new_model(str(folder), HEAD).state_dict() for folder in (tiny_base, tmp_path / "m"))
     moved = {name for name in before if not before[name].equal(after[name])}
-    assert {name.split(".")[0] for name in moved} == {"bert", "classifier"}
-    assert all(name.startswith(("bert.encoder.layer.1.", "classifier.")) for name in moved)
+    assert all(name.startswith(moving) for name in moved)
+    assert all(any(name.startswith(one) for name in moved) for one in moving)
 
 
-def test_explicit_numbers_are_obeyed() -> None:
-    assert plan(Recipe(learning_rate=2e-5, epochs=3), 22_000_000, 80) == Plan(2e-5, 30, 0.0)
-    assert plan(Recipe(learning_rate=2e-5, epochs=0.001), 22_000_000, 80).steps == 1
+def test_a_way_to_train_that_does_not_exist_is_said_so() -> None:
+    with pytest.raises(SettingsError, match="'freeze' is no way"):
+        Recipe(strategy="freeze")
 
 
-def test_auto_goes_by_the_size_of_the_encoder_and_the_number_of_windows() -> None:
-    small, large = (plan(Recipe(), size, 200) for size in (22_000_000, 110_000_000))
-    assert (small.learning_rate, small.resting) == (3e-4, 1 / 3)
-    assert (large.learning_rate, large.resting) == (5e-5, 0.0)
-    steps = [plan(Recipe(), 22_000_000, windows).steps for windows in (1, 100, 400, 1_000, 10_000)]
-    assert steps == [200, 200, 400, 800, 3750]
-    assert plan(Recipe(), 22_000_000, 10_000).resting == 0.0
+def test_training_ends_when_the_time_is_over_and_still_gives_a_whole_model(
+    tiny_base: Path, documents: list[Document], tmp_path: Path
+) -> None:
+    recipe = Recipe(learning_rate=1e-3, epochs=2_000, max_length=32, strategy="full", minutes=0.05)
+    told: list[float] = []
+    trained = train(documents, HEAD, str(tiny_base), tmp_path / "m", recipe, report=told.append)
+    assert trained.seconds < 6
+    assert 0 < trained.steps < 25_000
+    assert "the time was over" in trained.why
+    assert told == sorted(told)
+    assert told[-1] == 1.0
+    assert tagger_of(tmp_path / "m").labels == HEAD.labels
+
+
+def test_time_enough_changes_nothing(tiny_base: Path, documents: list[Document], tmp_path: Path) -> None:
+    recipe = replace(ONE_STEP, epochs=1)
+    without = _train(documents, tiny_base, tmp_path / "a", recipe=recipe)
+    within = _train(documents, tiny_base, tmp_path / "b", recipe=replace(recipe, minutes=30))
+    assert _weights(without.folder) == _weights(within.folder)
+    assert within.why == without.why
+
+
+def test_training_stops_early_and_goes_back_to_its_best(
+    tiny_base: Path, documents: list[Document], tmp_path: Path
+) -> None:
+    """The names of these hundred sentences are learnt long before forty epochs are over."""
+    recipe = Recipe(learning_rate=5e-3, epochs=40, max_length=32, patience=2)
+    trained = _train(documents, tiny_base, tmp_path / "m", recipe=recipe)
+    assert trained.steps < 40 * 12
+    assert "no more progress on validation texts" in trained.why
+    texts = [document.text for document in documents]
+    found = tagger_of(tmp_path / "m").tag(texts).spans
+    assert evaluate(texts, [document.spans for document in documents], found, HEAD).overall.f1 > 0.95
+
+
+def test_a_tenth_is_kept_back_and_no_text_is_on_both_sides(documents: list[Document]) -> None:
+    texts = [document.text for document in [*documents, *documents]]
+    learnt, kept = split(texts, seed=1)
+    assert sorted([*learnt, *kept]) == list(range(200))
+    assert len(kept) == 20
+    assert not {texts[i] for i in learnt} & {texts[i] for i in kept}
+    assert split(texts, seed=1) == split(texts, seed=1)
+    assert split(texts, seed=1) != split(texts, seed=2)
 
 
 def test_out_of_fold_answers_come_from_models_that_did_not_see_the_text(
@@ -180,24 +208,24 @@ def test_out_of_fold_answers_come_from_models_that_did_not_see_the_text(
 ) -> None:
     told: list[float] = []
     some = documents[::2]
-    found = out_of_fold(some, LABELS, str(tiny_base), QUICK, folds=2, report=told.append)
+    found = out_of_fold(some, HEAD, str(tiny_base), QUICK, folds=2, report=told.append)
     texts = [document.text for document in some]
-    assert evaluate(texts, [document.spans for document in some], found, LABELS).overall.f1 > 0.2
+    assert evaluate(texts, [document.spans for document in some], found, HEAD).overall.f1 > 0.2
     assert told == sorted(told)
     assert told[-1] == 1.0
 
 
 def test_the_same_text_is_never_on_both_sides_of_a_fold() -> None:
     texts = [str(i % 7) for i in range(40)]
-    parts = training._folds(texts, 3, seed=0)
+    parts = folds(texts, 3, seed=0)
     assert sorted(index for part in parts for index in part) == list(range(40))
     kinds = [{texts[index] for index in part} for part in parts]
     assert sum(map(len, kinds)) == 7
-    assert [sorted(part) for part in training._folds(["a", "a"], 3, seed=0)] == [[0, 1]]
+    assert [sorted(part) for part in folds(["a", "a"], 3, seed=0)] == [[0, 1]]
 
 
 def test_where_no_other_document_has_a_span_nothing_is_found(tiny_base: Path, documents: list[Document]) -> None:
     only = [documents[0], Document("Nothing here .", ())]
-    found = out_of_fold(only, LABELS, str(tiny_base), ONE_STEP, report=_silent)
+    found = out_of_fold(only, HEAD, str(tiny_base), ONE_STEP, report=_silent)
     assert found[0] == ()
-    assert out_of_fold([], LABELS, str(tiny_base), ONE_STEP, report=_silent) == []
+    assert out_of_fold([], HEAD, str(tiny_base), ONE_STEP, report=_silent) == []

@@ -137,7 +137,7 @@ class Annotator:
     """Somebody who labels with the gold labels, through Label Studio's own next-task call."""
 
     http: httpx.Client
-    gold: dict[str, dict[str, Any]]  # by text
+    gold: Callable[[str], list[dict[str, Any]]]  # the right result for a text
 
     def next(self, project: int) -> dict[str, Any]:
         """The task that Label All Tasks shows this person now."""
@@ -150,7 +150,7 @@ class Annotator:
         """Label a task with gold, starting from the pre-label that was shown."""
         shown = task.get("predictions") or []
         body = {
-            "result": wikigold.result(self.gold[task["data"]["text"]]),
+            "result": self.gold(task["data"]["text"]),
             "lead_time": 4.2,
             "parent_prediction": shown[0]["id"] if shown else None,
         }
@@ -158,18 +158,31 @@ class Annotator:
         assert answer.is_success, answer.text
 
 
+GoldAnnotators = Callable[[Any, Sequence[Any]], list[Annotator]]
+
+
 @pytest.fixture
-def annotators(label_studio: RunningStudio) -> Iterator[list[Annotator]]:
-    """Two people with accounts of their own."""
-    gold = {row["text"]: row for row in wikigold.rows("train")}
+def gold_annotators(label_studio: RunningStudio) -> Iterator[GoldAnnotators]:
+    """Two people with accounts of their own who know the gold of these rows of a sample (a package of examples/)."""
     tokens = [label_studio.token, second_token(label_studio)]
     clients = [
         httpx.Client(base_url=label_studio.url, headers={"Authorization": f"Token {token}"}, timeout=60)
         for token in tokens
     ]
-    yield [Annotator(client, gold) for client in clients]
+
+    def knowing(sample: Any, rows: Sequence[Any]) -> list[Annotator]:
+        gold = {row["text"]: sample.result(row) for row in rows}
+        return [Annotator(client, gold.__getitem__) for client in clients]
+
+    yield knowing
     for client in clients:
         client.close()
+
+
+@pytest.fixture
+def annotators(gold_annotators: GoldAnnotators) -> list[Annotator]:
+    """Two people who know wikigold."""
+    return gold_annotators(wikigold, wikigold.rows("train"))
 
 
 def second_token(studio: RunningStudio) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from edgewise.labels.schema import Head
 from edgewise.labels.spans import Document, Span
 from edgewise.learning.training import Recipe, train
 from edgewise.services.studio import Studio
@@ -23,6 +24,7 @@ NOBODY = 999_999
 NOTHING_TO_LEARN = """<View><Image name="image" value="$image"/>
 <Choices name="kind" toName="image"><Choice value="cat"/><Choice value="dog"/></Choices></View>"""
 
+HEAD = Head("label", "text", "text", ("PER", "ORG", "LOC"))
 ERROR: Answer = (502, {"Content-Type": "text/html"}, b"<h1>Bad gateway</h1>")
 GARBAGE: Answer = (200, {"Content-Type": "text/html"}, b"<html>Please log in</html>")
 
@@ -33,7 +35,7 @@ def server(label_studio: RunningStudio, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("bad-input")
     documents = [Document(text, (Span(0, text.index(" "), "PER"),)) for text in TEXTS]
     recipe = Recipe(learning_rate=3e-4, epochs=15)
-    train(documents, ("PER", "ORG", "LOC"), "packaged:minilm", folder / "model", recipe, report=lambda done: None)
+    train(documents, HEAD, "packaged:minilm", folder / "model", recipe, report=lambda done: None)
     with edgewise(label_studio, folder / "data", BASELINE_MODEL_NAME=str(folder / "model")) as running:
         yield running
 

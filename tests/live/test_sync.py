@@ -10,16 +10,15 @@ from typing import Any
 import httpx
 import pytest
 
-import llm_prelabel
-import uncertainty
 from edgewise.errors import StudioRefused
 from edgewise.services.jobs import Progress, perform
 from edgewise.services.store import Project
 from edgewise.services.studio import Studio
 from edgewise.settings import Settings
 from edgewise.verbs.sync import sync
-from edgewise.verbs.system import System, Uncertainty
+from edgewise.verbs.system import System
 from examples.label_studio import RunningStudio
+from model import system_for
 from tests.live.conftest import RunningEdgewise, second_token
 from tests.live.helpers import TEXTS, connect, edgewise, memory, new_project, run, silence
 from tests.studio_fixture import CONFIG, StudioProject, region
@@ -217,8 +216,7 @@ def perform_sync(system: System, project: Project) -> None:
 def system_with(label_studio: RunningStudio, data: Path, token: str) -> System:
     """A system on these data with this token."""
     settings = Settings(label_studio_host=label_studio.url, label_studio_api_key=token, data_dir=data)
-    scores = Uncertainty(uncertainty.SCORES, uncertainty.DEFAULT, uncertainty.word_contributions)
-    return System(settings, scores, llm_prelabel.prelabel)
+    return system_for(settings)
 
 
 def move_to_another_organisation(tmp_path_factory: pytest.TempPathFactory, token: str) -> None:

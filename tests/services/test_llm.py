@@ -7,7 +7,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -35,6 +35,7 @@ from edgewise.services.llm import (
     Usage,
     open_chat,
     option_probabilities,
+    price_of,
     refuse_outside,
 )
 from edgewise.services.llm.calls import HIDDEN_TOKENS
@@ -102,6 +103,33 @@ def test_a_vendor_that_counts_no_tokens_costs_an_unknown_sum_and_never_nothing(
     assert spend.unknown == 1
     assert spend.usd is not None
     assert spend.usd > DOLLAR.of(Usage(500, 100))  # the worst case
+
+
+def test_a_vendors_own_address_has_list_prices_and_names_their_source() -> None:
+    price = price_of("openai", "gpt-4o-mini")
+    assert price == Price(Decimal("0.15"), Decimal("0.60"), Decimal("0.075"))
+    assert price.source.startswith("genai-prices ")
+    assert price.source.endswith(": gpt-4o-mini")
+    assert price_of("openai", "gpt-4o-mini", "https://api.openai.com/v1/") == price
+    assert price_of("anthropic", "claude-haiku-4-5") == Price(Decimal(1), Decimal(5), Decimal("0.1"))
+
+
+@pytest.mark.parametrize(
+    ("model", "base_url"),
+    [
+        ("no-such-model", None),
+        ("", None),
+        ("claude-haiku-4-5", None),
+        ("ft:gpt-4o-mini:somebody::x", None),
+        ("text-embedding-3-small", None),
+        ("gpt-4o-mini", "http://127.0.0.1:8000/v1"),
+        ("gpt-4o-mini", "http://api.openai.com/v1"),
+        ("gpt-4o-mini", "https://api.openai.com.example.org/v1"),
+        ("gpt-4o-mini", "https://somebody.openai.azure.com/openai/v1"),
+    ],
+)
+def test_an_unknown_price_is_none_and_never_zero(model: str, base_url: str | None) -> None:
+    assert price_of("openai", model, base_url) is None
 
 
 @BOTH
@@ -488,6 +516,12 @@ def test_a_redirect_is_not_followed(provider: Provider, connections: list[Any]) 
 # Log-probabilities
 
 
+def among(answer: ChatAnswer, at: int, labels: Sequence[str]) -> dict[str, float] | None:
+    """How the belief is spread where a quotation mark ends a label."""
+    found = option_probabilities(answer, at, [f'{label}"' for label in labels])
+    return found and {option[:-1]: probability for option, probability in found.items()}
+
+
 def told(text: str, *tokens: tuple[str, float, dict[str, float]]) -> ChatAnswer:
     """An answer made of tokens with their probability and that of alternatives."""
     made = tuple(
@@ -502,7 +536,7 @@ LABELS = ("PER", "PERSON", "LOC")
 
 def test_belief_is_renormalised_over_the_labels() -> None:
     said = told('"LOC"', ('"', 1, {}), ("LOC", 0.02, {"LOC": 0.02, "PER": 0.005, "<": 0.9}), ('"', 1, {}))
-    sure = option_probabilities(said, 1, ("PER", "LOC"))
+    sure = among(said, 1, ("PER", "LOC"))
     assert sure == pytest.approx({"PER": 0.2, "LOC": 0.8})
 
 
@@ -513,13 +547,13 @@ def test_labels_that_share_a_beginning_are_told_apart_further_on() -> None:
         ("SON", 0.75, {"SON": 0.75, '"': 0.25}),
         ('"', 1.0, {}),
     )
-    sure = option_probabilities(said, 1, LABELS)
+    sure = among(said, 1, LABELS)
     assert sure == pytest.approx({"PER": 0.15, "PERSON": 0.45, "LOC": 0.4})
 
 
 def test_a_label_that_is_never_seen_gets_the_least_that_was() -> None:
     said = told('"LOC"', ('"', 1, {}), ("LOC", 0.9, {"LOC": 0.9, "PER": 0.06, "x": 0.01}), ('"', 1, {}))
-    sure = option_probabilities(said, 1, ("PER", "LOC", "ORG"))
+    sure = among(said, 1, ("PER", "LOC", "ORG"))
     assert sure == pytest.approx({"PER": 0.06 / 0.97, "LOC": 0.9 / 0.97, "ORG": 0.01 / 0.97})
 
 
@@ -527,13 +561,13 @@ def test_tokens_that_are_half_characters_still_fit_the_text() -> None:
     snow = "雪".encode()
     tokens = tuple(Token(piece, math.log(0.5)) for piece in (b'"', snow[:1], snow[1:], b'"', b" "))
     said = ChatAnswer('"雪"', "stop", None, None, 0.0, 1, "schema", "m", tokens)
-    assert option_probabilities(said, 1, ("雪", "火")) == pytest.approx({"雪": 0.5, "火": 0.5})
+    assert among(said, 1, ("雪", "火")) == pytest.approx({"雪": 0.5, "火": 0.5})
 
 
 def test_tokens_that_do_not_fit_the_text_tell_nothing() -> None:
-    assert option_probabilities(told('"LOC"', ("other", 0.5, {})), 1, LABELS) is None
-    assert option_probabilities(replace(told('"LOC"'), tokens=None), 1, LABELS) is None
-    assert option_probabilities(told('"XYZ"', ('"', 1, {}), ("XYZ", 0.5, {}), ('"', 1, {})), 1, LABELS) is None
+    assert among(told('"LOC"', ("other", 0.5, {})), 1, LABELS) is None
+    assert among(replace(told('"LOC"'), tokens=None), 1, LABELS) is None
+    assert among(told('"XYZ"', ('"', 1, {}), ("XYZ", 0.5, {}), ('"', 1, {})), 1, LABELS) is None
 
 
 @given(st.permutations(LABELS), st.lists(st.integers(1, 5), min_size=1, max_size=6), st.floats(0.01, 0.99))
@@ -545,7 +579,7 @@ def test_beliefs_always_sum_to_one_however_a_label_is_cut_into_tokens(
         pieces.append(text[at : at + cut])
         at += cut
     said = told(text, *((piece, p, {piece: p, "zzz": (1 - p) / 2}) for piece in pieces if piece))
-    sure = option_probabilities(said, 1, labels)
+    sure = among(said, 1, labels)
     assert sure is not None
     assert sum(sure.values()) == pytest.approx(1)
     assert all(0 <= value <= 1 for value in sure.values())

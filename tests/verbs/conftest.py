@@ -10,7 +10,6 @@ import httpx
 import pytest
 
 import llm_prelabel
-import uncertainty
 from edgewise.labels.schema import Schema, parse_schema
 from edgewise.labels.spans import Document
 from edgewise.services.jobs import Pace, Progress
@@ -20,8 +19,9 @@ from edgewise.services.studio import Studio
 from edgewise.settings import Settings
 from edgewise.verbs.serving import serve
 from edgewise.verbs.sync import sync
-from edgewise.verbs.system import System, Uncertainty, epoch_of, folder_name, schema_of
+from edgewise.verbs.system import System, epoch_of, folder_name, schema_of
 from examples.label_studio import RunningStudio
+from model import uncertainty_functions
 from tests.learning.conftest import documents, tiny_base, tiny_tagger
 from tests.studio_fixture import StudioProject, region
 
@@ -29,7 +29,7 @@ __all__ = ["documents", "tiny_base", "tiny_tagger"]
 
 CONFIG = """<View><Labels name="label" toName="text"><Label value="PER"/><Label value="LOC"/></Labels>
 <Text name="text" value="$text"/></View>"""
-SCORES = Uncertainty(uncertainty.SCORES, uncertainty.DEFAULT, uncertainty.word_contributions)
+SCORES = uncertainty_functions()
 NEVER_AUDIT = 1e-12
 
 Make = Callable[..., System]

@@ -15,7 +15,7 @@ from edgewise.labels.regions import problems
 from edgewise.labels.schema import parse_schema
 from edgewise.labels.spans import Document
 from edgewise.services.store import Project
-from edgewise.verbs.scoring import Scored, combine, readable, score, taggers
+from edgewise.verbs.scoring import Scored, combine, models_of, readable, scales_of, score
 from edgewise.verbs.system import System, folder_name
 from tests.verbs.conftest import CONFIG, Make, publish, schema
 
@@ -32,12 +32,17 @@ def recorded(system: System, config: str = CONFIG) -> Project:
 def scored(system: System, project: Project, texts: list[str]) -> Scored:
     found = parse_schema(project.label_config)
     version = system.store.version(project.key, project.serving) if project.serving else None
-    models = taggers(system, project, found, version)
+    models = models_of(system, project, found, version)
     return score(system, found, models, [{"text": text} for text in texts], lambda done: None)
 
 
 def labels_of(scored: Scored) -> set[tuple[str, str]]:
     return {(region["from_name"], region["value"]["labels"][0]) for result in scored.results for region in result}
+
+
+def combined_in_their_pool(*uncertainties: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    by_head = {str(number): row for number, row in enumerate(uncertainties)}
+    return combine(by_head, scales_of(by_head))
 
 
 quantiles = arrays.arrays(
@@ -47,20 +52,28 @@ quantiles = arrays.arrays(
 
 @given(quantiles)
 def test_several_heads_count_by_their_place_in_the_pool_not_by_their_scale(uncertainties: NDArray[np.float64]) -> None:
-    combined, leading = combine(uncertainties)
-    squeezed, _ = combine(uncertainties * np.array([[1.0], [0.25], [0.5]]))  # powers of two keep every order
+    combined, leading = combined_in_their_pool(*uncertainties)
+    factors = 1.0, 0.25, 0.5  # powers of two keep every order
+    squeezed, _ = combined_in_their_pool(*(row * factor for row, factor in zip(uncertainties, factors, strict=True)))
     np.testing.assert_array_equal(combined, squeezed)
     assert ((combined > 0) & (combined < 1)).all()
     assert set(leading.tolist()) <= {0, 1, 2}
 
 
 def test_the_head_that_is_least_sure_of_a_task_leads_and_a_single_head_speaks_for_itself() -> None:
-    alone, leading = combine(np.array([[0.3, 0.9]]))
+    alone, leading = combined_in_their_pool(np.array([0.3, 0.9]))
     assert alone.tolist() == [0.3, 0.9]
     assert leading.tolist() == [0, 0]
-    combined, leading = combine(np.array([[0.1, 0.2, 0.3], [0.009, 0.001, 0.002]]))
+    combined, leading = combined_in_their_pool(np.array([0.1, 0.2, 0.3]), np.array([0.009, 0.001, 0.002]))
     assert leading.tolist() == [1, 0, 0]
     assert combined[2] > combined[1]
+
+
+def test_a_task_that_comes_later_is_put_on_the_scales_of_the_pool() -> None:
+    pool = {"a": np.linspace(0, 1, 1001), "b": np.linspace(0, 0.01, 1001)}
+    combined, leading = combine({"a": np.array([0.5]), "b": np.array([0.009])}, scales_of(pool))
+    assert combined[0] == pytest.approx(0.7, abs=0.01)
+    assert leading.tolist() == [1]
 
 
 def test_a_task_that_one_head_cannot_read_is_named_and_the_others_are_kept() -> None:

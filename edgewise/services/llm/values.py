@@ -7,7 +7,7 @@ probability.
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from decimal import Decimal
 from hashlib import blake2b
 from typing import Any, Literal
@@ -57,11 +57,15 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars for a million tokens. Cached input costs as much as other input unless told otherwise."""
+    """US dollars for a million tokens. Cached input costs as much as other input unless told otherwise.
+
+    source: who says so, for people.
+    """
 
     input: Decimal
     output: Decimal
     cached: Decimal | None = None
+    source: str = field(default="settings", compare=False)
 
     def of(self, usage: Usage) -> Decimal:
         """What this usage costs."""
@@ -135,7 +139,7 @@ class Abilities:
 
 
 def option_probabilities(answer: ChatAnswer, at: int, options: Sequence[str]) -> dict[str, float] | None:
-    """How the model spread its belief over the options where `answer.text[at:]` names one, closed by a quotation mark.
+    """How the model spread its belief over options, each with the sign that ends it, where `answer.text[at:]` is one.
 
     Log-probabilities of a constrained answer are those before the constraint, so they are made to sum to 1 over the
     options. Along the tokens of the answer each alternative counts for the options that it leads to; an option never
@@ -173,10 +177,14 @@ def _alternatives(token: Token, before: bytes) -> Iterator[tuple[bytes, float]]:
 
 
 def _tokens_from(answer: ChatAnswer, at: int) -> tuple[bytes, Sequence[Token]] | None:
-    """The tokens from the one that holds character `at` on, and what that one has before it."""
-    if not answer.tokens or not b"".join(token.data for token in answer.tokens).startswith(answer.text.encode()):
+    """The tokens from the one that holds character `at` on, and what that one has before it.
+
+    Servers cut off what stands around an answer, as fences and blanks, and keep its tokens.
+    """
+    begin = b"".join(token.data for token in answer.tokens or ()).rfind(answer.text.encode())
+    if not answer.tokens or begin < 0:
         return None
-    start, place = len(answer.text[:at].encode()), 0
+    start, place = begin + len(answer.text[:at].encode()), 0
     for number, token in enumerate(answer.tokens):
         if place + len(token.data) > start:
             return token.data[: start - place], answer.tokens[number:]
@@ -187,5 +195,5 @@ def _tokens_from(answer: ChatAnswer, at: int) -> tuple[bytes, Sequence[Token]] |
 def _leads_to(path: bytes, data: bytes, options: Sequence[str]) -> list[str]:
     """The options that can still come of `path` when `data` follows it."""
     read = path + data
-    closed = {option: option.encode() + b'"' for option in options}
-    return [option for option, name in closed.items() if name.startswith(read) or read.startswith(name)]
+    names = {option: option.encode() for option in options}
+    return [option for option, name in names.items() if name.startswith(read) or read.startswith(name)]

@@ -4,15 +4,18 @@
 Each module has the queries of one theme and builds on the one before; `Store` is the last.
 """
 
-from edgewise.services.store.queue import JobsTable
+from edgewise.services.store.datasets import Datasets
 from edgewise.services.store.records import (
     Instructions,
     Job,
+    LlmRun,
     Outgoing,
     Prelabelled,
     Project,
     Rank,
     Release,
+    Report,
+    Shot,
     Snapshot,
     SnapshotRow,
     Task,
@@ -20,18 +23,21 @@ from edgewise.services.store.records import (
 )
 
 
-class Store(JobsTable):
+class Store(Datasets):
     """The database: every query of ours is a method. Share one between threads; each process makes its own."""
 
 
 __all__ = [
     "Instructions",
     "Job",
+    "LlmRun",
     "Outgoing",
     "Prelabelled",
     "Project",
     "Rank",
     "Release",
+    "Report",
+    "Shot",
     "Snapshot",
     "SnapshotRow",
     "Store",

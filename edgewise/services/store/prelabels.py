@@ -5,9 +5,9 @@ from dataclasses import asdict, fields
 from hashlib import blake2b
 from typing import Any
 
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
-from edgewise.services.store.database import chunks, now, read_as
+from edgewise.services.store.database import WRITE_CHUNK, chunks, now, read_as
 from edgewise.services.store.records import Instructions, Prelabelled
 from edgewise.services.store.releases import Releases
 from edgewise.services.store.tables import instructions, llm_answers, llm_texts, prelabels, tasks
@@ -58,45 +58,92 @@ class Prelabels(Releases):
                 self._hold(connection, key)
                 mine = select(tasks.c.task_id).where(tasks.c.project_key == key, tasks.c.task_id.in_(by_id))
                 here = list(connection.execute(mine.order_by(tasks.c.task_id)).scalars())
-                rows = [asdict(by_id[i]) | {"project_key": key, "result": list(by_id[i].result)} for i in here]
-                self._put(connection, prelabels, rows)
+                self._put(connection, prelabels, [_prelabel_row(key, by_id[i]) for i in here])
 
     def prelabels(self, key: int, run: int, ids: Iterable[int]) -> dict[int, Prelabelled]:
         """The pre-labels of these tasks by the run, by task id; a task without one is missing."""
+        return self._prelabels(_of(key, run), ids)
+
+    def latest_prelabels(self, key: int, ids: Iterable[int]) -> dict[int, Prelabelled]:
+        """The same by whichever run answered last."""
+        return self._prelabels(prelabels.c.project_key == key, ids)
+
+    def _prelabels(self, whose: ColumnElement[bool], ids: Iterable[int]) -> dict[int, Prelabelled]:
         found: dict[int, Prelabelled] = {}
         for some in chunks(ids):
-            mine = select(*COLUMNS).where(
-                prelabels.c.project_key == key, prelabels.c.run == run, prelabels.c.task_id.in_(some)
-            )
+            mine = select(*COLUMNS).where(whose, prelabels.c.task_id.in_(some))
             with self._read() as connection:
                 found.update({row.task_id: read_as(Prelabelled, row) for row in connection.execute(mine)})
         return found
 
-    def count_prelabelled(self, key: int, run: int) -> int:
-        """How many tasks the run has answered."""
-        mine = and_(prelabels.c.project_key == key, prelabels.c.run == run)
+    def prelabelled(self, key: int, run: int) -> list[int]:
+        """The open tasks that the run has an answer for, ascending."""
+        own = and_(prelabels.c.project_key == tasks.c.project_key, prelabels.c.task_id == tasks.c.task_id)
+        mine = select(tasks.c.task_id).join(prelabels, own).where(_of(key, run), prelabels.c.error.is_(None))
         with self._read() as connection:
-            return int(connection.execute(select(func.count()).select_from(prelabels).where(mine)).scalar_one())
+            return list(connection.execute(mine.where(tasks.c.open.is_(True)).order_by(tasks.c.task_id)).scalars())
+
+    def count_prelabelled(self, key: int, run: int) -> int:
+        """How many tasks the run has dealt with, in vain or not."""
+        with self._read() as connection:
+            counting = select(func.count()).select_from(prelabels).where(_of(key, run))
+            return int(connection.execute(counting).scalar_one())
+
+    def count_failed(self, key: int, run: int) -> int:
+        """How many of them in vain."""
+        with self._read() as connection:
+            failed = and_(_of(key, run), prelabels.c.error.is_not(None))
+            return int(connection.execute(select(func.count()).select_from(prelabels).where(failed)).scalar_one())
+
+    def drop_failed(self, key: int, run: int) -> None:
+        """Forget those, so that they are asked about again."""
+        with self._write() as connection:
+            connection.execute(prelabels.delete().where(_of(key, run), prelabels.c.error.is_not(None)))
 
     def count_not_prelabelled(self, key: int, run: int) -> int:
-        """How many open tasks that can be read the run has not answered."""
+        """How many tasks that can be read the run has yet to ask about: open ones, and labelled audit tasks, which
+        tell how far it can be trusted."""
         with self._read() as connection:
             waiting = self._not_prelabelled(key, run).subquery()
             return int(connection.execute(select(func.count()).select_from(waiting)).scalar_one())
 
     def not_prelabelled(self, key: int, run: int, limit: int) -> list[int]:
-        """Those tasks, ascending."""
+        """Those tasks, ascending; labelled ones first."""
         with self._read() as connection:
-            mine = self._not_prelabelled(key, run).order_by(tasks.c.task_id).limit(limit)
+            mine = self._not_prelabelled(key, run).order_by(tasks.c.open, tasks.c.task_id).limit(limit)
             return list(connection.execute(mine).scalars())
 
     def _not_prelabelled(self, key: int, run: int) -> Select[Any]:
-        same = and_(prelabels.c.project_key == key, prelabels.c.run == run, prelabels.c.task_id == tasks.c.task_id)
+        same = and_(_of(key, run), prelabels.c.task_id == tasks.c.task_id)
+        wanted = or_(tasks.c.open.is_(True), and_(tasks.c.audit.is_(True), tasks.c.digest.is_not(None)))
         return (
             select(tasks.c.task_id)
-            .where(tasks.c.project_key == key, tasks.c.open.is_(True), tasks.c.problem.is_(None))
+            .where(tasks.c.project_key == key, wanted, tasks.c.problem.is_(None))
             .where(~select(prelabels.c.task_id).where(same).exists())
         )
+
+    def set_disagreements(self, key: int, found: Mapping[int, float | None]) -> None:
+        """How far the model that serves and the language model differ on these tasks; None: not compared."""
+        for some in chunks(sorted(found.items()), WRITE_CHUNK):
+            with self._write() as connection:
+                for task_id, value in some:
+                    mine = and_(prelabels.c.project_key == key, prelabels.c.task_id == task_id)
+                    connection.execute(prelabels.update().where(mine).values(disagreement=value))
+
+    def clear_disagreements(self, key: int) -> None:
+        """Forget all of them: another version serves, or none."""
+        with self._write() as connection:
+            known = and_(prelabels.c.project_key == key, prelabels.c.disagreement.is_not(None))
+            connection.execute(prelabels.update().where(known).values(disagreement=None))
+
+    def disagreeing(self, key: int, limit: int) -> list[int]:
+        """Open tasks on which the two differ, the worst first; never an audit task."""
+        own = and_(prelabels.c.project_key == tasks.c.project_key, prelabels.c.task_id == tasks.c.task_id)
+        mine = select(tasks.c.task_id).join(prelabels, own).where(prelabels.c.project_key == key)
+        mine = mine.where(prelabels.c.disagreement > 0, tasks.c.open.is_(True), tasks.c.audit.is_(False))
+        with self._read() as connection:
+            worst = mine.order_by(prelabels.c.disagreement.desc(), tasks.c.task_id).limit(limit)
+            return list(connection.execute(worst).scalars())
 
     def add_instructions(self, key: int, text: str) -> Instructions:
         """Keep the next version of what the language model is told; the same text again is the same version."""
@@ -132,6 +179,14 @@ class AnswerCache:
     def put(self, key: str, record: Mapping[str, Any], texts: Sequence[str]) -> None:
         """Keep a record; it goes when one of the texts is erased."""
         self._store.keep_llm_answer(self._key, key, record, texts)
+
+
+def _of(key: int, run: int) -> ColumnElement[bool]:
+    return and_(prelabels.c.project_key == key, prelabels.c.run == run)
+
+
+def _prelabel_row(key: int, one: Prelabelled) -> dict[str, Any]:
+    return asdict(one) | {"project_key": key, "result": list(one.result), "shown": list(one.shown)}
 
 
 def text_name(text: str) -> str:

@@ -11,15 +11,21 @@ from edgewise.services.store.database import CHUNK, Database, read_as
 from edgewise.services.store.records import Project
 from edgewise.services.store.tables import (
     annotations,
+    dataset_contents,
+    dataset_rows,
+    datasets,
     instructions,
     jobs,
     llm_answers,
+    llm_demonstrations,
+    llm_runs,
     llm_texts,
     people,
     prelabels,
     projects,
     ranks,
     releases,
+    reports,
     snapshot_rows,
     snapshots,
     tasks,
@@ -28,7 +34,8 @@ from edgewise.services.store.tables import (
 )
 
 CHILDREN = (
-    *(prelabels, llm_answers, llm_texts, instructions),
+    *(prelabels, llm_answers, llm_texts, llm_demonstrations, llm_runs, instructions, reports),
+    *(dataset_contents, dataset_rows, datasets),
     *(ranks, annotations, tasks, people, snapshot_rows, snapshots, version_predictions, versions, releases),
 )
 ENDED = ("done", "failed", "cancelled")

@@ -13,9 +13,9 @@ from sqlalchemy.exc import IntegrityError
 
 from edgewise.errors import NotFound
 from edgewise.services.store.database import now, read_as
-from edgewise.services.store.prelabels import Prelabels
 from edgewise.services.store.projects import ENDED
 from edgewise.services.store.records import Job, Json
+from edgewise.services.store.reports import Reports
 from edgewise.services.store.tables import jobs, projects
 
 ALWAYS = {"connect", "forget", "doctor", "pause", "resume"}  # kinds that run for a project that is paused or gone
@@ -24,7 +24,7 @@ KEPT = timedelta(days=7)  # how long a job that has ended is remembered
 _sibling = jobs.alias("sibling")
 
 
-class JobsTable(Prelabels):
+class JobsTable(Reports):
     """Queries on jobs."""
 
     def add_job(

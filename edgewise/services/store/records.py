@@ -88,7 +88,8 @@ class Version:
 @dataclass(frozen=True, slots=True)
 class Release:
     """What Label Studio sees as `ew-<n>`. state: ranking, pushing, active or retired; `whole` once all are pushed;
-    schema_digest: of the labelling config that its predictions are made for."""
+    schema_digest: of the labelling config that its predictions are made for. scales: from_name -> quantiles of a head's
+    uncertainty in the pool, where several heads are combined."""
 
     n: int
     project_key: int
@@ -97,6 +98,7 @@ class Release:
     whole: bool
     created_at: datetime
     schema_digest: str
+    scales: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,9 @@ class Rank:
 @dataclass(frozen=True, slots=True)
 class Prelabelled:
     """What a run of a language model says about a task. result: Label Studio's regions of all heads; confidence:
-    [0, 1], of the least sure span, None if nothing tells; error: why there is no answer."""
+    [0, 1], of the least sure span, None if nothing tells; error: why there is no answer; shown: the tasks that were
+    shown with it as demonstrations; disagreement: [0, 1], with the model that served at the last ranking, None if none
+    has been compared. Confidence and the regions' scores are as the language model said, not calibrated."""
 
     task_id: int
     run: int
@@ -124,6 +128,39 @@ class Prelabelled:
     confidence: float | None = None
     unplaced: int = 0
     error: str | None = None
+    shown: tuple[int, ...] = ()
+    disagreement: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LlmRun:
+    """A run of a language model over a project: how it asks, what it has sent to whom, and what that cost.
+
+    digest: of all that makes its questions, demonstrations excepted; job: which worked on it last. how: provider, host,
+    model, instructions (their version), codec, variants, demonstrations (most in a question), known (demonstrations to
+    choose from). spend: usd (None: unknown), held_usd (for calls without an answer yet), calls, input_tokens,
+    output_tokens. sent: tasks, texts, demonstrations (different ones), failed. calibration: the curve of its
+    confidences, None as long as people have labelled too few held-out tasks."""
+
+    run: int
+    digest: str
+    schema_digest: str
+    job: str
+    how: Json
+    spend: Json
+    sent: Json
+    calibration: Json | None = None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A labelled task that a run may show as a demonstration. answers: from_name -> [start, end, label] of each span;
+    wrong: a language model had said something else about it."""
+
+    task_id: int
+    answers: Json
+    wrong: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +170,20 @@ class Instructions:
     version: int
     text: str
     created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a job measured, under the job's id. spend: what that cost so far, empty before anything did; content: empty
+    until it is finished."""
+
+    id: str
+    project_key: int
+    kind: str
+    created_at: datetime
+    finished_at: datetime | None = None
+    spend: Json = field(default_factory=dict)
+    content: Json = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,7 @@ projects = Table(
     Column("trouble", JsonText),
     Column("last_training", JsonText),
     Column("swept_at", Instant),
-    Column("llm", JsonText),  # the last run of a language model
+    Column("llm", JsonText),  # what releases show of language models: run, shown, schema, calibration, at
     sqlite_autoincrement=True,  # a key is never given twice: folders are named after it
 )
 Index("one_live_project", projects.c.address, projects.c.ls_id, unique=True, **_partial(projects.c.state != "gone"))
@@ -204,6 +204,38 @@ version_predictions = Table(
     Column("result", JsonText, nullable=False),
 )
 
+datasets = Table(
+    "datasets",  # a snapshot with its contents
+    metadata,
+    _project_key(primary_key=True),
+    Column("id", Text, primary_key=True),  # the snapshot's hash
+    Column("created_at", Instant, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("parents", JsonText, nullable=False),
+    Column("config", Text, nullable=False),
+    Column("label_counts", JsonText, nullable=False),
+)
+
+dataset_rows = Table(
+    "dataset_rows",
+    metadata,
+    _project_key(primary_key=True),
+    Column("dataset", Text, primary_key=True),
+    Column("task_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("text", Text, nullable=False),  # hash of the texts
+    Column("content", Text, nullable=False),  # hash of texts and labels
+)
+Index("dataset_rows_by_task", dataset_rows.c.project_key, dataset_rows.c.task_id)
+Index("dataset_rows_by_content", dataset_rows.c.project_key, dataset_rows.c.content)
+
+dataset_contents = Table(
+    "dataset_contents",  # once for each content, however many versions have it
+    metadata,
+    _project_key(primary_key=True),
+    Column("content", Text, primary_key=True),
+    Column("body", JsonText, nullable=False),
+)
+
 releases = Table(
     "releases",
     metadata,
@@ -214,6 +246,7 @@ releases = Table(
     Column("whole", Boolean, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("schema_digest", Text, nullable=False),
+    Column("scales", JsonText, nullable=False),
 )
 
 ranks = Table(
@@ -262,6 +295,36 @@ prelabels = Table(
     Column("confidence", Float),
     Column("unplaced", Integer, nullable=False),
     Column("error", CleanText),
+    Column("shown", JsonText, nullable=False),  # tasks that were its demonstrations
+    Column("disagreement", Float),  # with the model that serves, as of its last ranking
+    ForeignKeyConstraint(["project_key", "task_id"], ["tasks.project_key", "tasks.task_id"], ondelete="CASCADE"),
+)
+
+Index("prelabels_worst", prelabels.c.project_key, prelabels.c.disagreement, **_partial(prelabels.c.disagreement > 0))
+
+llm_runs = Table(
+    "llm_runs",
+    metadata,
+    _project_key(primary_key=True),
+    Column("run", Integer, primary_key=True, autoincrement=False),
+    Column("created_at", Instant, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("schema_digest", Text, nullable=False),
+    Column("job", Text, nullable=False),
+    Column("how", JsonText, nullable=False),
+    Column("spend", JsonText, nullable=False),
+    Column("sent", JsonText, nullable=False),
+    Column("calibration", JsonText),
+)
+
+llm_demonstrations = Table(
+    "llm_demonstrations",  # what a run may show with a question, fixed when it begins
+    metadata,
+    _project_key(primary_key=True),
+    Column("task_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("run", Integer, primary_key=True, autoincrement=False),
+    Column("answers", JsonText, nullable=False),
+    Column("wrong", Boolean, nullable=False),
     ForeignKeyConstraint(["project_key", "task_id"], ["tasks.project_key", "tasks.task_id"], ondelete="CASCADE"),
 )
 
@@ -272,6 +335,18 @@ instructions = Table(
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("text", CleanText, nullable=False),
     Column("created_at", Instant, nullable=False),
+)
+
+reports = Table(
+    "reports",
+    metadata,
+    _project_key(primary_key=True),
+    Column("id", Text, primary_key=True),  # the job's
+    Column("kind", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("finished_at", Instant),
+    Column("spend", JsonText, nullable=False),
+    Column("content", JsonText, nullable=False),
 )
 
 outbox = Table(

@@ -13,7 +13,16 @@ from edgewise.labels.annotations import Annotation
 from edgewise.services.store.database import CHUNK, chunks, read_as
 from edgewise.services.store.projects import Projects
 from edgewise.services.store.records import Task
-from edgewise.services.store.tables import annotations, people, ranks, tasks
+from edgewise.services.store.tables import (
+    annotations,
+    dataset_contents,
+    dataset_rows,
+    llm_demonstrations,
+    people,
+    prelabels,
+    ranks,
+    tasks,
+)
 
 TASK_COLUMNS = [tasks.c[f.name] for f in fields(Task)]
 Known = dict[int, tuple[str, bool]]  # task id -> text_key, audit
@@ -28,7 +37,7 @@ class Tasks(Projects):
         annotations differ; a second call returns nothing.
 
         `audit` is fixed when a task is first seen: what was learned from must not be examined in. A changed text loses
-        its ranks.
+        its ranks, pre-labels and demonstrations.
         """
         by_id = {task.task_id: task for task in new}
         with self._write() as connection:
@@ -41,7 +50,8 @@ class Tasks(Projects):
             rows = [_task_row(key, task, after[i], known) for i, task in sorted(by_id.items())]
             self._put(connection, tasks, rows, keep=("open",))
             for some in chunks(retexted):
-                connection.execute(ranks.delete().where(ranks.c.project_key == key, ranks.c.task_id.in_(some)))
+                for table in (ranks, prelabels, llm_demonstrations):
+                    connection.execute(table.delete().where(table.c.project_key == key, table.c.task_id.in_(some)))
             self._replace_annotations(connection, key, {i: after[i] for i in sorted(retold)})
             self._refresh_open(connection, key, by_id)
         return retold | retexted | (by_id.keys() - known.keys())
@@ -92,10 +102,22 @@ class Tasks(Projects):
             connection.execute(ranks.update().where(ranked, ranks.c.open != theirs).values(open=theirs))
 
     def delete_tasks(self, key: int, ids: Iterable[int]) -> None:
-        """Forget these tasks, their annotations and their ranks."""
+        """Forget these tasks, their annotations, their ranks, and what they say in dataset versions."""
         for some in chunks(ids):
             with self._write() as connection:
+                self._erase_contents(connection, key, some)
                 connection.execute(tasks.delete().where(tasks.c.project_key == key, tasks.c.task_id.in_(some)))
+
+    def _erase_contents(self, connection: Connection, key: int, ids: Sequence[int]) -> None:
+        """Erase the contents of these tasks in all versions, unless another task that is there says just the same."""
+        rows, mine = dataset_rows, dataset_rows.c.project_key == key
+        theirs = select(rows.c.content).where(mine, rows.c.task_id.in_(ids))
+        there = and_(tasks.c.project_key == rows.c.project_key, tasks.c.task_id == rows.c.task_id)
+        others = select(tasks.c.task_id).where(there).exists()
+        shared = select(rows.c.content).where(mine, rows.c.task_id.not_in(ids), others)
+        contents = dataset_contents.c.content
+        doomed = and_(dataset_contents.c.project_key == key, contents.in_(theirs), contents.not_in(shared))
+        connection.execute(dataset_contents.delete().where(doomed))
 
     def task_ids(self, key: int) -> set[int]:
         """All tasks of the project."""
@@ -125,6 +147,10 @@ class Tasks(Projects):
         """Tasks that have a training example (audit tasks too), ascending, with all their annotations.
         Read page by page: what changes meanwhile may or may not be seen."""
         return self._annotated(key, tasks.c.digest.is_not(None))
+
+    def examined(self, key: int) -> Iterator[tuple[Task, list[Annotation]]]:
+        """As labelled(), of the audit tasks alone."""
+        return self._annotated(key, and_(tasks.c.digest.is_not(None), tasks.c.audit.is_(True)))
 
     def annotated(self, key: int) -> Iterator[tuple[Task, list[Annotation]]]:
         """As labelled(), of all tasks with any annotation: to make their digests anew when the schema changes."""

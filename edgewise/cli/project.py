@@ -1,0 +1,120 @@
+"""The verbs of a Label Studio project: `edgewise <verb> --project 1`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from edgewise.cli.jobs import PROJECT, WAIT, backend, queue_and_follow
+from edgewise.cli.shell import FAILED, JSON, show
+
+PANEL = "On a Label Studio project"
+app = typer.Typer()
+
+
+@app.command(rich_help_panel=PANEL, epilog="Example: edgewise connect -p 1 --url http://127.0.0.1:9090")
+def connect(
+    project: PROJECT,
+    url: Annotated[str | None, typer.Option(help="This server's address, to add it to the project first.")] = None,
+    wait: WAIT = True,
+    as_json: JSON = False,
+) -> None:
+    """Make a project follow us: webhook, sampling, views, checks."""
+    if url is not None:
+        backend().system.studio.add_backend(project, url, "Edgewise")
+    queue_and_follow("connect", project, wait=wait, as_json=as_json)
+
+
+@app.command(rich_help_panel=PANEL, epilog="Example: edgewise sync -p 1")
+def sync(project: PROJECT, wait: WAIT = True, as_json: JSON = False) -> None:
+    """Read what changed in Label Studio."""
+    queue_and_follow("sync", project, wait=wait, as_json=as_json)
+
+
+@app.command(rich_help_panel=PANEL, epilog="Example: edgewise rank -p 1")
+def rank(project: PROJECT, wait: WAIT = True, as_json: JSON = False) -> None:
+    """Score the open tasks, push the order and make it the active one."""
+    queue_and_follow("rank", project, wait=wait, as_json=as_json)
+
+
+@app.command(rich_help_panel=PANEL, epilog="Example: edgewise rollback -p 1 0a1b2c3d4e5f")
+def rollback(
+    project: PROJECT,
+    version: Annotated[str, typer.Argument(help="Its id, as `edgewise status` shows it.")],
+    wait: WAIT = True,
+    as_json: JSON = False,
+) -> None:
+    """Serve an earlier version."""
+    queue_and_follow("rollback", project, wait=wait, as_json=as_json, version=version)
+
+
+@app.command(rich_help_panel=PANEL, epilog="Example: edgewise pause -p 1")
+def pause(project: PROJECT, wait: WAIT = True, as_json: JSON = False) -> None:
+    """No jobs of the project's own until told."""
+    queue_and_follow("pause", project, wait=wait, as_json=as_json)
+
+
+@app.command(rich_help_panel=PANEL, epilog="Example: edgewise resume -p 1")
+def resume(project: PROJECT, wait: WAIT = True, as_json: JSON = False) -> None:
+    """Go on after a pause."""
+    queue_and_follow("resume", project, wait=wait, as_json=as_json)
+
+
+@app.command(rich_help_panel=PANEL, epilog="Example: edgewise doctor -p 1")
+def doctor(project: PROJECT, as_json: JSON = False) -> None:
+    """What is wrong with the connection, and the fix. Exits 1 if something is."""
+    from edgewise.verbs.doctor import examine
+
+    system = backend().system
+    checks = examine(system, system.project(project))
+    show(checks, [line for check in checks for line in _check(check)], as_json=as_json)
+    raise typer.Exit(0 if all(check["ok"] for check in checks) else FAILED)
+
+
+def _check(check: dict[str, Any]) -> list[str]:
+    if check["ok"]:
+        return [f"ok    {check['check']}"]
+    return [f"FAIL  {check['check']}", f"      {check['what']}", f"      {check['mend']}"]
+
+
+@app.command(rich_help_panel=PANEL, epilog="Example: edgewise forget -p 1 --yes")
+def forget(
+    project: PROJECT,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    wait: WAIT = True,
+    as_json: JSON = False,
+) -> None:
+    """Erase all we keep of a project, and undo what connect did. Labels stay in Label Studio."""
+    if not yes:
+        typer.confirm(f"Erase all that Edgewise keeps of project {project}, models included?", abort=True, err=True)
+    queue_and_follow("forget", project, wait=wait, as_json=as_json)
+
+
+@app.command(rich_help_panel=PANEL, epilog="Example: edgewise status -p 1 --json")
+def status(project: PROJECT, as_json: JSON = False) -> None:
+    """Where a project stands, and the next step."""
+    told = backend().status(project)
+    show(told, _lines(told), as_json=as_json)
+
+
+def _lines(told: Any, indent: str = "") -> list[str]:
+    """Nested values as an indented list, for people."""
+    lines: list[str] = []
+    for name, value in told.items():
+        if isinstance(value, dict) and value:
+            lines += [f"{indent}{name}:", *_lines(value, indent + "  ")]
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            lines.append(f"{indent}{name}:")
+            for one in value:
+                inner = _lines(one, indent + "    ")
+                lines += [f"{indent}  - {inner[0].lstrip()}", *inner[1:]] if inner else []
+        else:
+            lines.append(f"{indent}{name}: {_cell(value)}")
+    return lines
+
+
+def _cell(value: Any) -> str:
+    if value is None or value in ([], {}):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,114 @@
+"""Texts of any length through a model, as overlapping windows: embeddings, and what its head says of each window.
+
+All arithmetic of the model is in `Encoder._run`, in 32-bit floats. Knows nothing of labels: what the head's numbers
+mean is the business of tagging.py and classification.py.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgewise.labels.windows import IntArray, Windows, encode
+
+Float32 = NDArray[np.float32]
+Report = Callable[[float], None]
+Read = Callable[[IntArray, NDArray[np.bool_], Float32], None]  # (b,) windows, (b, length) content, logits (b, …)
+Batch = tuple[IntArray, IntArray, NDArray[np.bool_]]
+
+CHUNK = 1024  # texts that are cut and sorted at a time: bounds memory, and padding is already next to nothing
+OVERLAP = 4  # windows share a quarter of their length
+
+
+class Encoder:
+    """A model and its tokenizer, for embeddings. Safe to share between threads."""
+
+    def __init__(self, model: Any, tokenizer: Any, *, max_length: int) -> None:
+        self._model = model.eval().float()
+        self._tokenizer = tokenizer
+        self._lock = threading.Lock()  # fast tokenizers are not re-entrant
+        self._max_length = min(max_length, positions(model), tokenizer.model_max_length)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the weights take."""
+        held = (*self._model.parameters(), *self._model.buffers())
+        return sum(one.numel() * one.element_size() for one in held)
+
+    def embed(self, texts: Sequence[str], *, batch_size: int = 32, progress: Report | None = None) -> Float32:
+        """(n, dim), the mean of the last hidden state over each text's tokens, of length 1; 0 without tokens.
+
+        progress is told the share done, in [0, 1], after every batch; what it raises ends the embedding.
+        """
+        chunks = self._chunks(texts, progress)
+        parts = [self._pass(windows, (batch_size, report), lambda *_: None) for windows, report in chunks]
+        return np.concatenate([np.zeros((0, self._dim), dtype=np.float32), *parts])
+
+    @property
+    def _dim(self) -> int:
+        return int(self._model.config.hidden_size)
+
+    def _chunks(self, texts: Sequence[str], progress: Report | None) -> Iterator[tuple[Windows, Report]]:
+        for start in range(0, len(texts), CHUNK):
+            chunk = texts[start : start + CHUNK]
+            with self._lock:
+                windows = encode(chunk, self._tokenizer, self._max_length, self._max_length // OVERLAP)
+
+            def report(share: float, start: int = start, size: int = len(chunk)) -> None:
+                if progress is not None:
+                    progress((start + share * size) / len(texts))
+
+            yield windows, report
+
+    def _pass(self, windows: Windows, how: tuple[int, Report], read: Read) -> Float32:
+        """Embeddings of the texts (n, dim); `read` is given the head's logits, batch by batch."""
+        batch_size, report = how
+        n_texts = len(windows.offsets) - 1
+        sums, counts = np.zeros((n_texts, self._dim)), np.zeros(n_texts)
+        order = np.argsort(windows.lengths, kind="stable")
+        for start in range(0, len(order), batch_size):
+            which = order[start : start + batch_size]
+            batch = windows.pad(which, self._tokenizer.pad_token_id or 0)
+            pooled, logits = self._run(batch)
+            if logits is not None:
+                read(which, batch[2], logits)
+            np.add.at(sums, windows.text[which], pooled)
+            np.add.at(counts, windows.text[which], batch[2].sum(axis=1))
+            report((start + len(which)) / len(order))
+        return _unit(sums / np.maximum(counts, 1)[:, None])
+
+    def _run(self, batch: Batch) -> tuple[Float32, Float32 | None]:
+        """The forward pass. batch: (ids, mask, content), each (b, length).
+
+        Returns the last hidden state summed over content (b, dim), and the head's logits, None without a head.
+        """
+        import torch
+
+        ids, mask, content = (torch.from_numpy(one).to(self._model.device) for one in batch)
+        with torch.inference_mode():
+            answer = self._model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+            pooled = (answer.hidden_states[-1] * content.unsqueeze(-1)).sum(dim=1)
+            logits = getattr(answer, "logits", None)
+            return pooled.cpu().numpy(), None if logits is None else logits.cpu().numpy()
+
+
+def softmax(logits: Float32) -> Float32:
+    """Distributions along the last axis."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
+
+
+def positions(model: Any) -> int:
+    """The longest window that the model's position table allows."""
+    limit = getattr(model.config, "max_position_embeddings", None) or 0
+    table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    limit -= 0 if padding is None else padding + 1  # RoBERTa begins to count behind the padding
+    return limit if limit > 0 else int(np.iinfo(np.int64).max)
+
+
+def _unit(vectors: NDArray[np.float64]) -> Float32:
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths > 0, lengths, 1.0), dtype=np.float32)

@@ -1,0 +1,109 @@
+"""docs/commands.md and docs/help.md: their commands, what these print, and the documents with what they print now.
+
+`python -m tests.cli.commands_doc` writes the outputs anew. In a ```console block a line that begins with `$ ` is a
+command, and what follows is its output. All commands run one after the other in one folder, where `examples` is ours.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.testing import CliRunner
+
+from edgewise.cli.app import app
+
+ROOT = Path(__file__).parent.parent.parent
+COMMANDS, HELP = ROOT / "docs" / "commands.md", ROOT / "docs" / "help.md"
+BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
+COLUMNS = "100"
+HEADING = """# Every command's help
+
+docs/commands.md shows the commands at work. A test compares this page with what they say.
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command in a document, and what is printed there below it."""
+
+    command: str
+    output: str
+
+
+def steps(document: str) -> Iterator[Step]:
+    """The commands of a document, in order."""
+    for block in BLOCK.findall(document):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, _, output = part.partition("\n")
+            yield Step(command, output.rstrip())
+
+
+def said(command: str, folder: Path) -> str:
+    """What a command prints in this folder: one of ours is run in this process, any other by the shell."""
+    if not command.startswith("edgewise "):
+        done = subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, text=True, check=True)
+        return done.stdout.rstrip()
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        variables = {"COLUMNS": COLUMNS, "DATA_DIR": str(folder / "data"), "TERM": "dumb"}
+        result = CliRunner().invoke(app, shlex.split(command)[1:], prog_name="edgewise", env=variables)
+    finally:
+        os.chdir(before)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return "\n".join(line.rstrip() for line in result.stdout.rstrip().splitlines())
+
+
+def prepared(folder: Path) -> Path:
+    """A folder to run the commands in."""
+    (folder / "examples").symlink_to(ROOT / "examples")
+    return folder
+
+
+def every_command(group: Any, words: tuple[str, ...] = ()) -> Iterator[str]:
+    """The words of every command that is not hidden."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from every_command(command, (*words, name))
+        elif not command.hidden:
+            yield " ".join((*words, name))
+
+
+def helped() -> str:
+    """docs/help.md as it should be."""
+    parts = [HEADING]
+    with tempfile.TemporaryDirectory() as folder:
+        for words in ["", *sorted(every_command(typer.main.get_command(app)))]:
+            command = " ".join(["edgewise", *words.split(), "--help"])
+            title = command.removesuffix(" --help")
+            parts.append(f"## {title}\n\n```console\n$ {command}\n{said(command, Path(folder))}\n```\n")
+    return "\n".join(parts)
+
+
+def renewed(document: str, folder: Path) -> str:
+    """The document with what its commands print now."""
+
+    def block(found: re.Match[str]) -> str:
+        lines = [f"$ {step.command}\n{said(step.command, folder)}".rstrip() for step in steps(found[0])]
+        return "```console\n" + "\n".join(lines) + "\n```"
+
+    return BLOCK.sub(block, document)
+
+
+def main() -> None:
+    """Write both documents."""
+    HELP.write_text(helped(), encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        COMMANDS.write_text(renewed(COMMANDS.read_text(encoding="utf-8"), prepared(Path(folder))), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
