@@ -27,7 +27,7 @@ def make_app() -> "Flask":
     set_up_logging(system.settings.log_level)
     if system.settings.redis_url is None:
         Supervisor().start()
-    return create_app(model.Backend(system), system.settings)
+    return create_app(model.backend_of(system), system.settings)
 
 
 def gunicorn_command(settings: Settings, host: str, port: int) -> list[str]:

@@ -142,7 +142,8 @@ class _Run:
             said = _Said(text, heads)
             for window in windows(text):
                 prompt = self._questions.about(text[window.start : window.end], examples, variant=variant)
-                reading, answer = self._ask(prompt, account)
+                texts = (text, *prompt.texts[1:])  # who erases the text erases what was asked about its windows
+                reading, answer = self._ask(prompt, texts, account)
                 said.add(window, prompt, reading, answer)
             unplaced, invalid = unplaced + said.unplaced, invalid + said.invalid
             votes[prompt.system + prompt.user] = vote = said.vote()
@@ -152,15 +153,15 @@ class _Run:
         cached = not account.fresh
         return Prelabel(answers, unplaced, invalid, confidence, account.cost_usd, cached, answers=account.answers())
 
-    def _ask(self, prompt: Prompt, account: "_Account") -> tuple[Reading, ChatAnswer]:
+    def _ask(self, prompt: Prompt, texts: Sequence[str], account: "_Account") -> tuple[Reading, ChatAnswer]:
         """What the model says, and the answer in which it does."""
         chat = self._chat
         request = ChatRequest(chat.endpoint, chat.model, prompt.system, prompt.user, prompt.schema, prompt.max_tokens)
-        answer = self._complete(request, prompt.texts, account)
+        answer = self._complete(request, texts, account)
         try:
             return prompt.codec.read(answer.text, prompt.text), answer
         except Unreadable:
-            answer = self._complete(replace(request, user=prompt.again), prompt.texts, account)
+            answer = self._complete(replace(request, user=prompt.again), texts, account)
             return prompt.codec.read(answer.text, prompt.text), answer
 
     def _complete(self, request: ChatRequest, texts: Sequence[str], account: "_Account") -> ChatAnswer:

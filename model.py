@@ -12,17 +12,14 @@ from typing import Any
 import llm_prelabel
 import uncertainty
 from edgewise.errors import Cancelled, EdgewiseError, InputError, NotFound
-from edgewise.labels.schema import parse_schema
 from edgewise.services import jobs, workers
 from edgewise.services.mirror import mirror
 from edgewise.services.store import Job, Project
 from edgewise.settings import Settings, read_settings
 from edgewise.verbs import answer
-from edgewise.verbs.connect import connect, forget, note_address
+from edgewise.verbs.backend import Backend
+from edgewise.verbs.connect import connect, forget
 from edgewise.verbs.doctor import doctor
-from edgewise.verbs.serving import rollback
-from edgewise.verbs.status import gauges, job_summary, ready, told
-from edgewise.verbs.status import status as status_of
 from edgewise.verbs.sync import sweep_now, sync
 from edgewise.verbs.system import System, Uncertainty
 from edgewise.verbs.timers import Timers
@@ -38,6 +35,7 @@ except ImportError as error:
 log = logging.getLogger(__name__)
 Json = dict[str, Any]
 Verb = Callable[[System, Project, jobs.Progress], None]
+MeasuringVerb = Callable[[System, Project, Mapping[str, Any], jobs.Progress], None]
 
 
 def train(system: System, project: Project, progress: jobs.Progress) -> None:
@@ -59,6 +57,20 @@ def prelabel(system: System, project: Project, progress: jobs.Progress) -> None:
     from edgewise.verbs.prelabel import prelabel as run
 
     run(system, project, progress)
+
+
+def evaluate_llm(system: System, project: Project, options: Mapping[str, Any], progress: jobs.Progress) -> None:
+    """Quality, cost and time of language models on labelled tasks."""
+    from edgewise.verbs.evaluate_llm import evaluate_llm as run
+
+    run(system, project, options, progress)
+
+
+def plan(system: System, project: Project, options: Mapping[str, Any], progress: jobs.Progress) -> None:
+    """What a language-model run would cost and take."""
+    from edgewise.verbs.plan import plan as run
+
+    run(system, project, options, progress)
 
 
 def resume(system: System, project: Project, progress: jobs.Progress) -> None:
@@ -86,7 +98,11 @@ VERBS: Mapping[str, Verb] = {
     "doctor": doctor,
     "forget": forget,
 }
-"""Kind of job -> what does it. `rollback` is done at once and queues a ranking; `mirror` belongs to no project."""
+MEASURING: Mapping[str, MeasuringVerb] = {"evaluate-llm": evaluate_llm, "plan": plan}
+"""Kinds of job -> what does them. Those that measure take options and leave a report under the job's id.
+
+`rollback` is done at once and queues a ranking; `mirror` belongs to no project.
+"""
 
 
 @cache
@@ -128,7 +144,10 @@ def run_verb(system: System, job: Job, progress: jobs.Progress) -> None:
         log.info("%s: the project was erased, nothing is left to do", job.kind)
         return
     try:
-        VERBS[job.kind](system, project, progress)
+        if job.kind in MEASURING:
+            MEASURING[job.kind](system, project, job.args, progress)
+        else:
+            VERBS[job.kind](system, project, progress)
     except Cancelled:
         raise  # no trouble: somebody wanted it so, or another process has taken the job over
     except EdgewiseError as error:
@@ -146,105 +165,9 @@ def work(system: System, lanes: Sequence[str] = jobs.LANES) -> None:
         workers.work(system.settings, run_job, tick=Timers(system))
 
 
-class Backend:
-    """What the web server asks: edgewise.web.wire.Backend, answered by one System."""
-
-    def __init__(self, system: System) -> None:
-        self.system = system
-
-    def setup(self, request: Any) -> str:
-        """Record the project and queue `connect`; nothing is loaded. Returns the version we answer under.
-
-        Raises SchemaError for a new project without anything to learn: Label Studio shows why the model is not added.
-        """
-        system = self.system
-        known = system.store.find_project(system.address, request.ls_id)
-        if known is not None and known.created_at != request.created_at:
-            known = None  # an id that a new database gives again
-        if known is None:
-            parse_schema(request.label_config)
-        project = system.store.record_project(
-            system.address,
-            request.ls_id,
-            request.created_at,
-            title=known.title if known else "",
-            label_config=known.label_config if known else request.label_config,
-        )
-        is_new_address, project = note_address(system, project, request.backend_url)
-        if project.state == "connecting" or is_new_address:
-            system.queue.enqueue("connect", project.key)
-        elif project.label_config != request.label_config:
-            system.queue.enqueue("sync", project.key)
-        return answer.version_name(system, project)
-
-    def predict(self, request: Any) -> list[Json]:
-        """One prediction per task, in order."""
-        return answer.predict(self.system, self.system.project(request.ls_id), request.tasks, request.drawn)
-
-    def hint(self, event: Any) -> None:
-        """Something changed: what, the next sync finds out."""
-        project = self.system.store.find_project(self.system.address, event.ls_id)
-        if project is not None:
-            kind = "sweep" if event.action == "TASKS_DELETED" else "sync"
-            self.system.queue.enqueue(kind, project.key)
-
-    def start_training(self, event: Any) -> None:
-        """Start Training in Label Studio: at once, whatever was labelled since the last one."""
-        self.system.queue.enqueue("train", self.system.project(event.ls_id).key)
-
-    def webhook_secret(self, ls_id: int) -> str | None:
-        """The secret on the project's webhook, once connect has installed it."""
-        project = self.system.store.find_project(self.system.address, ls_id)
-        return project.connection.get("secret") if project else None
-
-    def versions(self) -> list[str]:
-        """Every release that serves, of all projects: Label Studio does not say which project it asks for."""
-        return [answer.version_name(self.system, project) for project in self.system.store.projects()]
-
-    def select_samples(self, ls_id: int, limit: int | None, strategy: str | None, threshold: float | None) -> Json:
-        """The hardest open tasks."""
-        return answer.select_samples(self.system, self.system.project(ls_id), limit, strategy, threshold)
-
-    def status(self, ls_id: int) -> Json:
-        """Where a project stands."""
-        return status_of(self.system, self.system.project(ls_id))
-
-    def instructions(self, ls_id: int) -> Json:
-        """What the language model is told of the project."""
-        return told(self.system.store.instructions(self.system.project(ls_id).key))
-
-    def put_instructions(self, ls_id: int, text: str) -> Json:
-        """Tell it something else from now on: a new version."""
-        return told(self.system.store.add_instructions(self.system.project(ls_id).key, text))
-
-    def ready(self) -> Json:
-        """Whether we can work."""
-        return ready(self.system)
-
-    def jobs(self, limit: int) -> list[Json]:
-        """The newest jobs of all projects."""
-        return [job_summary(job) for job in self.system.queue.jobs(limit)]
-
-    def job(self, job_id: str) -> Json:
-        """One job."""
-        return job_summary(self.system.queue.job(job_id))
-
-    def cancel(self, job_id: str) -> Json:
-        """Cancel a job."""
-        return job_summary(self.system.queue.cancel(job_id))
-
-    def enqueue(self, ls_id: int, verb: str, options: Mapping[str, Any]) -> Json:
-        """Queue a verb for a project."""
-        project = self.system.project(ls_id)
-        if verb == "rollback":
-            return job_summary(rollback(self.system, project, str(options.get("version") or "")))
-        if verb not in VERBS:
-            raise NotFound(f"There is no verb {verb!r}.", f"Choose one of {', '.join(VERBS)}.")
-        return job_summary(self.system.queue.enqueue(verb, project.key))
-
-    def metrics(self) -> dict[str, float]:
-        """Numbers for Prometheus."""
-        return gauges(self.system)
+def backend_of(system: System) -> Backend:
+    """What the web server and the terminal ask."""
+    return Backend(system, (*VERBS, *MEASURING))
 
 
 class Edgewise(LabelStudioMLBase):  # type: ignore[misc]  # untyped in both releases

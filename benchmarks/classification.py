@@ -3,7 +3,7 @@
     python -m benchmarks.classification FOLDER [--base packaged:minilm] [--strategy auto] [--minutes M]
 
 FOLDER holds train.jsonl and test.jsonl, a `text` and a `label` in each line. Both learn from the same training rows and
-answer the same test rows, once; the peer's strength C is chosen by cross-validation on the training rows. The result
+answer the same test rows, once; the peer's strength C is chosen on a tenth of the training rows. The result
 goes to benchmarks/results/classification.json.
 """
 
@@ -34,7 +34,7 @@ from edgewise.learning.inference import answers, load_trained
 from edgewise.learning.training import Recipe, train
 
 OUT = Path(__file__).resolve().parent / "results" / "classification.json"
-STRENGTHS = (1.0, 3.0, 10.0, 30.0)
+STRENGTHS = (3.0, 10.0, 30.0)
 
 
 def read(path: Path) -> list[Document]:
@@ -71,13 +71,14 @@ def peer(taught: Sequence[Document], test: Sequence[Document]) -> dict[str, Any]
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import accuracy_score, f1_score
-    from sklearn.model_selection import GridSearchCV
+    from sklearn.model_selection import GridSearchCV, ShuffleSplit
     from sklearn.pipeline import make_pipeline
 
     began = time.perf_counter()
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     pipeline = make_pipeline(words, LogisticRegression(max_iter=300))
-    search = GridSearchCV(pipeline, {"logisticregression__C": STRENGTHS}, cv=3)
+    tenth = ShuffleSplit(n_splits=1, test_size=0.1, random_state=0)
+    search = GridSearchCV(pipeline, {"logisticregression__C": STRENGTHS}, cv=tenth)
     search.fit([one.text for one in taught], [one.spans[0].label for one in taught])
     took = time.perf_counter() - began
     gold, found = [one.spans[0].label for one in test], search.predict([one.text for one in test])

@@ -485,6 +485,12 @@ def test_a_cache_is_told_every_text_that_a_question_holds() -> None:
     assert [set(texts) for texts in cache.texts.values()] == [{"Ada met Bob", ROME.text, EMPTY.text}]
 
 
+def test_what_was_asked_about_the_windows_of_a_long_text_is_kept_under_the_whole_text() -> None:
+    cache, text = Shelf(), "Ada met someone else, and there was much talk of it all over the town. " * 240
+    ask(Scripted(lambda _: entities()), text, cache=cache, demonstrations=lambda _: [ROME])
+    assert [set(texts) for texts in cache.texts.values()] == [{text, ROME.text}] * len(windows(text))
+
+
 def test_the_same_text_is_asked_about_once_even_at_the_same_time(aimock: Aimock) -> None:
     aimock.script(answer("Ada", entities(("Ada", "PER", 1))))
     aimock.chaos(latencyMs=50)

@@ -23,7 +23,7 @@ def backend() -> Any:
     """This process's Edgewise. model.py is a door's only way in, and heavy: imported when a command runs."""
     import model
 
-    return model.Backend(model.open_system())
+    return model.backend_of(model.open_system())
 
 
 def queue_and_follow(

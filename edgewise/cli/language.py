@@ -11,6 +11,7 @@ from edgewise.cli.shell import JSON, show, table
 from edgewise.errors import InputError
 
 PANEL = "Language model"
+LISTED = 20  # reports
 app = typer.Typer()
 
 
@@ -108,10 +109,27 @@ def plan(
 
 
 def _report(asked: Any, project: int, job: dict[str, Any]) -> dict[str, Any]:
-    """The report that a job has made."""
-    system = asked.system
-    content: dict[str, Any] = system.store.report(system.project(project).key, job["id"]).content
-    return content
+    """The report that a job has made: it has the job's id."""
+    made: dict[str, Any] = asked.report(project, job["id"])["report"]
+    return made
+
+
+@app.command(rich_help_panel=PANEL, epilog="Example: edgewise reports -p 1 0a1b2c3d")
+def reports(
+    project: PROJECT,
+    report_id: Annotated[str | None, typer.Argument(help="One of them, to see it whole.")] = None,
+    as_json: JSON = False,
+) -> None:
+    """What evaluate-llm and plan have found so far: the list, or one report."""
+    asked = backend()
+    if report_id is None:
+        found = asked.reports(project, LISTED)
+        rows = [["report", "of", "at"], *([one["id"], one["kind"], one["at"]] for one in found)]
+        show(found, table(rows), as_json=as_json)
+        return
+    one = asked.report(project, report_id)
+    _, lines = (_planned if one["kind"] == "plan" else _evaluated)(one["report"])
+    show(one, lines, as_json=as_json)
 
 
 def _evaluated(made: dict[str, Any]) -> tuple[Any, list[str]]:

@@ -30,6 +30,7 @@ from edgewise.settings import Settings
 CHILD_COMMAND = (sys.executable, "-m", "edgewise", "job")
 WORKER_COMMAND = (sys.executable, "-m", "edgewise", "work")
 HEAVY_LANES = frozenset({"train", "rank"})
+HEAVY_KINDS = ("evaluate-llm",)  # it asks the trained model too
 PRUNE_EVERY_S = 3600.0
 
 log = logging.getLogger(__name__)
@@ -168,7 +169,7 @@ class Worker:
 
     def _start_next(self, lane: str) -> None:
         for job in self._store.due_jobs(lane):
-            is_heavy = lane in HEAVY_LANES
+            is_heavy = lane in HEAVY_LANES or job.kind in HEAVY_KINDS
             self._running[lane] = InChild(job, self._child_command) if is_heavy else InThread(job, self._run_job)
 
     def _settle_ended(self) -> None:

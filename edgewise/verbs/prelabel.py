@@ -28,9 +28,10 @@ from edgewise.services.llm.budget import refuse_outside
 from edgewise.services.store import LlmRun, Prelabelled, Project, Task
 from edgewise.settings import Settings
 from edgewise.verbs.demonstrate import Repertoire, shots_of
+from edgewise.verbs.disagreement import is_newer
 from edgewise.verbs.scoring import readable
 from edgewise.verbs.spending import NOTHING, WrittenBudget, in_words
-from edgewise.verbs.system import System, schema_of
+from edgewise.verbs.system import System, schema_of, source_of
 from edgewise.verbs.trust import believed, calibrate, curve_of
 
 log = logging.getLogger(__name__)
@@ -106,10 +107,18 @@ def finish(run: Run) -> None:
     }
     if kept and any(shown.get(name) != value for name, value in facts.items()):
         store.update_project(key, llm=facts | {"at": datetime.now(UTC).isoformat()})
-    if kept:
+    if kept and is_behind(run.system, run.system.by_key(key)):
         run.system.queue.enqueue("rank", key)
     row = store.llm_run(key, run.number)
     log.info("%s of project %s: sent to %s: %s; %s", run.name, key, row.how["host"], row.sent, in_words(row.spend))
+
+
+def is_behind(system: System, project: Project) -> bool:
+    """Whether the active release does not know what the language model has answered."""
+    if project.active_release is None:
+        return True
+    release = system.store.release(project.key, project.active_release)
+    return release.version != source_of(project) or is_newer(project, release)
 
 
 def open_model(settings: Settings) -> ProviderChat:

@@ -20,6 +20,7 @@ _PROJECT: Json = {
     "description": "Label Studio's project id",
     "schema": {"type": "integer", "minimum": 1, "maximum": MAX_ID},
 }
+_REPORT: Json = {"name": "report_id", "in": "path", "required": True, "schema": {"type": "string"}}
 _JOB: Json = {"name": "job_id", "in": "path", "required": True, "schema": {"type": "string"}}
 _LIMIT: Json = {
     "name": "limit",
@@ -77,6 +78,8 @@ def _project_paths(verbs: Sequence[str]) -> Json:
             "get": _call("What the language model is told", "Instructions", [_PROJECT]),
             "put": _call("Tell it something else: a new version", "Instructions", [_PROJECT], body="InstructionsBody"),
         },
+        "/projects/{ls_id}/reports": {"get": _call("What was measured, newest first", "Reports", [_PROJECT, _LIMIT])},
+        "/projects/{ls_id}/reports/{report_id}": {"get": _call("One report, whole", "Object", [_PROJECT, _REPORT])},
         "/projects/{ls_id}/{verb}": {
             "post": _call("Queue a verb; the job", "Object", [_PROJECT, verb], body="Options", status=202)
         },
@@ -143,6 +146,7 @@ _ANSWERS: Json = {
     "Noted": _object(status=_STRING),
     "Versions": _object(versions={"type": "array", "items": _STRING}),
     "Jobs": _object(jobs={"type": "array", "items": _OBJECT}),
+    "Reports": _object(reports={"type": "array", "items": _OBJECT}),
     "Ready": _object(ready={"type": "boolean"}),
     "Instructions": _object(
         version={"type": ["integer", "null"]}, text=_STRING, created_at={"type": ["string", "null"]}

@@ -40,7 +40,20 @@ from edgewise.web.wire import (
 
 log = logging.getLogger(__name__)
 
-VERBS = ("connect", "sync", "prelabel", "train", "rank", "rollback", "pause", "resume", "forget", "doctor")
+VERBS = (
+    "connect",
+    "sync",
+    "plan",
+    "prelabel",
+    "evaluate-llm",
+    "train",
+    "rank",
+    "rollback",
+    "pause",
+    "resume",
+    "forget",
+    "doctor",
+)
 
 # Answered to anybody; the webhook looks at its own credentials, as Label Studio sends none of the basic kind with it.
 PUBLIC = frozenset({"health", "ready", "webhook"})
@@ -75,6 +88,7 @@ def create_app(backend: Backend, settings: Settings) -> Flask:
     app.register_error_handler(Exception, _unexpected)
     _add_calls_of_label_studio(app, backend, guard)
     _add_project_calls(app, backend)
+    _add_report_calls(app, backend)
     _add_job_calls(app, backend)
     _add_pages_for_machines(app, backend)
     return app
@@ -135,6 +149,16 @@ def _add_project_calls(app: Flask, backend: Backend) -> None:
         if verb not in VERBS:
             raise NotFound("There is no verb of that name.", f"Use one of {', '.join(VERBS)}.")
         return _answer(backend.enqueue(ls_id, verb, _options(_body())), 202)
+
+
+def _add_report_calls(app: Flask, backend: Backend) -> None:
+    @app.get(f"{PROJECT}/reports")
+    def reports(ls_id: int) -> Response:
+        return _answer({"reports": backend.reports(ls_id, _limit(request.args.get("limit")))})
+
+    @app.get(f"{PROJECT}/reports/<report_id>")
+    def report(ls_id: int, report_id: str) -> Response:
+        return _answer(backend.report(ls_id, _job_id(report_id)))
 
 
 def _add_job_calls(app: Flask, backend: Backend) -> None:
@@ -262,18 +286,23 @@ def _job_id(given: str) -> str:
 
 
 def _options(raw: bytes) -> Json:
-    """A verb's options: a flat JSON object, or no body at all."""
+    """A verb's options: a JSON object of plain values and lists of them, or no body at all."""
     options = parse_json(raw) if raw.strip() else {}
     if not isinstance(options, dict) or len(options) > MAX_OPTIONS:
         raise InputError(f"The body is not a JSON object of at most {MAX_OPTIONS} options.", SEE_ROUTES)
     for position, (name, value) in enumerate(options.items()):
-        plain = value is None or isinstance(value, int | str) or (isinstance(value, float) and math.isfinite(value))
-        words = f"{name} {value}"  # printable: no line breaks, no NUL, no half characters
-        if not plain or len(words) > MAX_OPTION_CHARACTERS or not words.isprintable():
+        values = value if isinstance(value, list) else [value]
+        words = f"{name} {' '.join(map(str, values))}"  # printable: no line breaks, no NUL, no half characters
+        if not all(map(_is_plain, values)) or len(words) > MAX_OPTION_CHARACTERS or not words.isprintable():
             raise InputError(
-                f"Option {position + 1} is not a name with a short text, a number, true, false or null.", SEE_ROUTES
+                f"Option {position + 1} is not a name with a short text, a number, true, false, null or some of them.",
+                SEE_ROUTES,
             )
     return options
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, int | str) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _error(what: str, mend: str, status: int) -> Response:

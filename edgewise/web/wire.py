@@ -145,6 +145,14 @@ class Backend(Protocol):
         """Tell it something else from now on; the new version."""
         ...
 
+    def reports(self, ls_id: int, limit: int) -> list[Json]:
+        """What was measured of a project, newest first: `id`, `kind`, `at`."""
+        ...
+
+    def report(self, ls_id: int, report_id: str) -> Json:
+        """One of them, with `report`. NotFound."""
+        ...
+
     def ready(self) -> Json:
         """What works: `ready`, a bool, and parts for people."""
         ...

@@ -104,10 +104,10 @@ class LanguageModel:
         if self.calls_left is not None:
             self.calls_left -= 1
         schema = body.get("response_format", {}).get("json_schema", {}).get("schema", {})
-        key = next(iter(schema.get("properties", {"label": None})))
+        (key, form), *_ = schema.get("properties", {"label": {}}).items()
         said = body["messages"][-1]["content"]
         found = next((label for text, label in self.answers.items() if text in said), "zeta")
-        return completion(json.dumps({key: found}))
+        return completion(json.dumps({key: [] if form.get("type") == "array" else found}))
 
     @property
     def texts_asked(self) -> int:

@@ -1,6 +1,8 @@
 """train and predict on files: every format, honest scores, rows in order, bad input by its row, nothing half-done."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -284,3 +286,17 @@ def test_a_wrong_correction_changes_nothing(run: Run) -> None:
     assert len(run("dataset", "list", "-d", "mails", "--json").json) == 1
     assert "Known are: mails" in run("dataset", "list", "-d", "other").err
     assert run("dataset", "list").code == 2
+
+
+def test_an_interrupted_training_leaves_nothing_and_says_so(run: Run) -> None:
+    command = [sys.executable, "-m", "edgewise", "train", "-i", str(SAMPLE), "-o", "made.model", "--strategy", "full"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "train: " in process.stderr.readline()  # it has begun
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (130, "")
+    assert "Interrupted" in err
+    assert "Traceback" not in err
+    assert sorted(path.name for path in Path().iterdir() if path.name != "data") == []

@@ -1,6 +1,7 @@
 """The verbs of a project from a terminal, beside a server and a real Label Studio."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from examples.label_studio import RunningStudio
-from tests.cli.conftest import Run, write_rows
+from tests.cli.conftest import LanguageModel, Run, write_rows
 from tests.live.conftest import RunningEdgewise
 from tests.live.helpers import TEXTS, edgewise, server_environment
 from tests.studio_fixture import StudioProject
@@ -71,6 +72,36 @@ def test_a_project_is_filled_connected_ranked_looked_at_and_forgotten_from_a_ter
     assert run("rollback", "-p", project, "000000000000").code != 0
     assert run("forget", "-p", project).code == 1  # nobody says yes
     assert done("forget", "--yes")["state"] == "done"
+
+
+def test_a_language_model_is_planned_and_measured_from_a_terminal(
+    run: Run,
+    language_model: LanguageModel,
+    label_studio: RunningStudio,
+    studio_project: StudioProject,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in server_environment(label_studio, tmp_path / "server").items():
+        monkeypatch.setenv(name, value)
+    for task in studio_project.add_tasks(TEXTS)[:6]:
+        studio_project.annotate(task)
+    asked = {name: os.environ[name] for name in os.environ if name.startswith("LLM_")}
+    project = studio_project.id
+    with edgewise(label_studio, tmp_path / "server", **asked) as server:
+        assert run("connect", "-p", project, "--url", server.url).code == 0
+        planned = run("plan", "-p", project, "--tasks", 3)
+        assert planned.code == 0, planned.err
+        assert "tasks left" in planned.out
+        measured = run("evaluate-llm", "-p", project, "--tasks", 4, "--demonstrations", "0", "--canaries", 0, "--json")
+        assert measured.code == 0, measured.err
+        assert measured.json["tasks"]["examined"] == 4
+        listed = run("reports", "-p", project, "--json").json
+        assert [one["kind"] for one in listed] == ["evaluate-llm", "plan"]
+        again = run("reports", "-p", project, listed[0]["id"])
+        assert "who" in again.out.splitlines()[0]
+        failed = run("evaluate-llm", "-p", project, "--codecs", "smoke")
+        assert (failed.code, "codec" in failed.err) == (1, True)
 
 
 def test_an_unknown_project_is_wrong_input(server: RunningEdgewise, run: Run) -> None:

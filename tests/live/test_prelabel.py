@@ -6,7 +6,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,11 +57,12 @@ def test_a_language_model_labels_until_a_trained_one_takes_over(
         status = edgewise.wait(project, lambda s: s["release"]["version"] == f"llm-1/{TASKS}" and quiet(s))
         check_spend(status["language_model"], TASKS)
         audit = audit_tasks(edgewise, project)
-        check_shown(annotators[0], by_task, audit, status["release"]["name"])
+        check_shown(predictions_of(annotators[0], project), by_task, audit, status["release"]["name"])
         edgewise.post(f"/projects/{project}/prelabel")
         edgewise.wait(project, quiet)
         assert len(model.documents) == TASKS, "nothing is paid for twice"
-        corrected = correct(annotators[0], project, by_task, audit)
+        labelled = set(correct(annotators[0], project, by_task, audit))
+        corrected = labelled - audit
         edgewise.wait(project, lambda s: s["labels_since_last_training"] == len(corrected) and quiet(s))
         edgewise.post(f"/projects/{project}/prelabel")
         second = edgewise.wait(project, lambda s: s["language_model"]["run"] == 2 and quiet(s))["language_model"]
@@ -70,8 +71,8 @@ def test_a_language_model_labels_until_a_trained_one_takes_over(
         trained = edgewise.wait(project, lambda s: s["model_version"] and is_served(s) and quiet(s))
     assert trained["model_version"]["state"] == "accepted"
     listed = tab(studio, project)
-    expected = disagreements(edgewise, annotators[0], project, (by_task, audit), trained)
-    assert listed == expected
+    open_rows = {task: row for task, row in by_task.items() if task not in audit | labelled}
+    assert listed == disagreements(edgewise, predictions_of(annotators[0], project), open_rows, trained)
     with capsys.disabled():
         sys.stdout.write(
             f"\nlanguage model on {TASKS} tasks: {second['spend']['calls']} calls in run 2, "
@@ -88,13 +89,15 @@ def check_spend(said: Any, calls: int) -> None:
     assert said["calibrated_on"] is None
 
 
-def check_shown(annotator: Annotator, by_task: Mapping[int, Row], audit: set[int], name: str) -> None:
+def check_shown(
+    there: Mapping[int, Mapping[str, Sequence[Row]]], by_task: Mapping[int, Row], audit: set[int], name: str
+) -> None:
     """The pre-labels are there though no task was ever opened, under the release and under llm-1, and as good as the
     language model is; held-out tasks have none."""
     assert audit
     right = shown = total = 0
     for task, row in by_task.items():
-        predictions = {one["model_version"]: one["result"] for one in predictions_of(annotator, task)}
+        predictions = there[task]
         if task in audit:
             assert not any(predictions.values()), "held out: no suggestion"
             continue
@@ -106,7 +109,7 @@ def check_shown(annotator: Annotator, by_task: Mapping[int, Row], audit: set[int
 
 
 def correct(annotator: Annotator, project: int, by_task: Mapping[int, Row], audit: set[int]) -> list[int]:
-    """A person corrects what is shown, task by task as Label Studio gives them; those that can be learned from."""
+    """A person corrects what is shown, task by task as Label Studio gives them."""
     given = []
     for _ in range(LABELLED):
         task = annotator.next(project)
@@ -115,7 +118,7 @@ def correct(annotator: Annotator, project: int, by_task: Mapping[int, Row], audi
         annotator.submit(task)
         given.append(task["id"])
     assert set(given) <= set(by_task)
-    return [task for task in given if task not in audit]
+    return given
 
 
 def check_learned(model: GoldModel, run: Any, taught: set[str], by_task: Mapping[int, Row], audit: set[int]) -> None:
@@ -140,21 +143,17 @@ def is_served(status: Any) -> bool:
 
 def disagreements(
     edgewise: RunningEdgewise,
-    annotator: Annotator,
-    project: int,
-    tasks: tuple[Mapping[int, Row], set[int]],
+    there: Mapping[int, Mapping[str, Sequence[Row]]],
+    rows: Mapping[int, Row],
     status: Any,
 ) -> list[int]:
     """What the tab should list, worst first: by the version's weights and what the language model shows under llm-2."""
-    by_task, audit = tasks
     (head,) = parse_schema(wikigold.LABEL_CONFIG).heads
     (folder,) = (edgewise.data / "models").glob(f"*/*/{status['model_version']['id']}/heads/{head.from_name}")
-    unlabelled = [task for task in by_task if task not in audit and not annotations_of(annotator, task)]
-    found = answers(load_trained(folder, head, max_length=128), [by_task[task]["text"] for task in unlabelled])
+    found = answers(load_trained(folder, head, max_length=128), [row["text"] for row in rows.values()])
     differ = {}
-    for task, spans in zip(unlabelled, found, strict=True):
-        (said,) = [one["result"] for one in predictions_of(annotator, task) if one["model_version"] == "llm-2"]
-        ours, theirs = {(span.start, span.end, span.label) for span in spans}, answer_of(said)
+    for task, spans in zip(rows, found, strict=True):
+        ours, theirs = {(span.start, span.end, span.label) for span in spans}, answer_of(there[task]["llm-2"])
         both = len(ours) + len(theirs)
         differ[task] = 1 - 2 * len(ours & theirs) / both if both else 0.0
     assert 0 < sum(value > 0 for value in differ.values()) < len(differ)
@@ -168,14 +167,13 @@ def tab(studio: Studio, project: int) -> list[int]:
     return list(listed)
 
 
-def predictions_of(annotator: Annotator, task: int) -> list[dict[str, Any]]:
-    """A task's predictions of every version, as somebody who opens it gets them."""
-    return list(annotator.http.get(f"/api/tasks/{task}/").json()["predictions"])
-
-
-def annotations_of(annotator: Annotator, task: int) -> list[dict[str, Any]]:
-    """A task's annotations."""
-    return list(annotator.http.get(f"/api/tasks/{task}/annotations/").json())
+def predictions_of(annotator: Annotator, project: int) -> dict[int, dict[str, list[dict[str, Any]]]]:
+    """Task -> version -> result, as Label Studio has them; a version has at most one for each task."""
+    found: dict[int, dict[str, list[dict[str, Any]]]] = defaultdict(dict)
+    for one in annotator.http.get("/api/predictions/", params={"project": project}).json():
+        assert one["model_version"] not in found[one["task"]]
+        found[one["task"]][one["model_version"]] = one["result"]
+    return found
 
 
 def answer_of(result: Sequence[Mapping[str, Any]]) -> Answer:

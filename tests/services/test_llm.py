@@ -564,6 +564,13 @@ def test_tokens_that_are_half_characters_still_fit_the_text() -> None:
     assert among(said, 1, ("雪", "火")) == pytest.approx({"雪": 0.5, "火": 0.5})
 
 
+def test_what_a_server_cuts_off_around_an_answer_is_passed_over() -> None:
+    said = told(
+        '"LOC"', ("```json\n\t", 1, {}), ('"', 1, {}), ("LOC", 0.6, {"LOC": 0.6, "PER": 0.2}), ('"\n```', 1, {})
+    )
+    assert among(said, 1, ("PER", "LOC")) == pytest.approx({"PER": 0.25, "LOC": 0.75})
+
+
 def test_tokens_that_do_not_fit_the_text_tell_nothing() -> None:
     assert among(told('"LOC"', ("other", 0.5, {})), 1, LABELS) is None
     assert among(replace(told('"LOC"'), tokens=None), 1, LABELS) is None

@@ -1,7 +1,9 @@
 """evaluate-llm over candidates of known quality: who is better, at what price, on which tasks. Against aimock."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from edgewise.labels.canaries import Canary
 from edgewise.labels.prompts import Questions
 from edgewise.labels.regions import regions
 from edgewise.labels.schema import parse_schema
-from edgewise.labels.spans import on_whole
+from edgewise.labels.spans import Document, on_whole
 from edgewise.learning.llm_evaluation import table
 from edgewise.services.jobs import Progress
 from edgewise.services.store import Prelabelled, Report, Version
@@ -22,7 +24,7 @@ from edgewise.verbs.measuring.material import material
 from edgewise.verbs.system import schema_of
 from examples import wikigold
 from tests.llm_peers import Aimock, aimock_fixture, aimock_server_fixture, answer
-from tests.verbs.conftest import Killed, Make, dies, started
+from tests.verbs.conftest import CONFIG, Killed, Make, dies, publish, started
 from tests.verbs.measured import Bench, bench, distinct, fixtures, gold_of, settings, worse
 
 __all__ = ["aimock_fixture", "aimock_server_fixture"]
@@ -207,6 +209,26 @@ def test_the_trained_model_is_compared_on_what_it_never_learned_from(world: Benc
     (comparison,) = report.content["comparisons"]
     assert (comparison["first"], comparison["second"], comparison["tasks"]) == ("good", "trained model", 60)
     assert any("good is better than trained model by" in sentence for sentence in report.content["advice"])
+
+
+def test_models_of_our_own_answer_what_they_never_saw(
+    offline: Make, aimock: Aimock, tiny_tagger: Path, documents: list[Document]
+) -> None:
+    rows = [{"text": one.text, "spans": [asdict(span) for span in one.spans]} for one in documents[::3]]
+    head = parse_schema(CONFIG).heads[0]
+    said = [(one.text, Questions((head,)).about(one.text).codec) for one in documents[::3]]
+    aimock.script(*[answer(text, codec.write(Demonstration(text, {"label": ()}))) for text, codec in said])
+    world = bench(offline(**settings(aimock, baseline_model_name=str(tiny_tagger))), rows, config=CONFIG)
+    world.label(list(world.gold))
+    publish(world.system, world.project, tiny_tagger, "snapshot")
+    report = evaluated(world, canaries=0)
+    for name in ("trained model", "baseline model"):
+        assert source(report, name)["heads"]["label"]["score"]["value"] > 0.9
+        assert source(report, name)["heads"]["label"]["tasks"] == len(rows)
+    assert any("trained model is better than good by" in sentence for sentence in report.content["advice"])
+    world.system.store.add_snapshot(world.key, "snapshot", [(task, "digest", (task,)) for task in world.ids.values()])
+    taught = evaluated(world, canaries=0)
+    assert [one["name"] for one in taught.content["sources"]] == ["good", "baseline model"], "it was trained on all"
 
 
 def test_choices_and_spans_are_examined_together_each_by_its_own_measure(offline: Make, aimock: Aimock) -> None:

@@ -87,7 +87,7 @@ def test_an_id_that_a_new_database_gives_again_is_another_project(offline: Make)
     system = offline()
     old = project_of(system)
     config = CONFIG.replace("PER", "BIRD")
-    answered = model.Backend(system).setup(SetupRequest(7, "1800000000", config, "", "http://us"))
+    answered = model.backend_of(system).setup(SetupRequest(7, "1800000000", config, "", "http://us"))
     new = system.store.find_project(system.address, 7)
     assert new is not None
     assert (new.key != old.key, new.title, new.label_config, new.state) == (True, "", config, "connecting")
@@ -100,9 +100,9 @@ def test_setup_changes_nothing_of_a_project_that_we_know(offline: Make) -> None:
     system = offline()
     known = project_of(system)
     system.store.update_project(known.key, connection={"addresses": ["http://us"]})
-    model.Backend(system).setup(SetupRequest(7, "1700000000", CONFIG, "", "http://us"))
+    model.backend_of(system).setup(SetupRequest(7, "1700000000", CONFIG, "", "http://us"))
     assert waiting(system, known.key) == set()
-    model.Backend(system).setup(SetupRequest(7, "1700000000", CONFIG.replace("PER", "BIRD"), "", "http://us"))
+    model.backend_of(system).setup(SetupRequest(7, "1700000000", CONFIG.replace("PER", "BIRD"), "", "http://us"))
     assert waiting(system, known.key) == {"sync"}
     assert system.by_key(known.key).label_config == CONFIG, "the truth is fetched"
 

@@ -113,6 +113,15 @@ class MemoryBackend:
         self.queued[job["id"]] = job
         return job
 
+    def reports(self, ls_id: int, limit: int) -> list[Json]:
+        self._try()
+        return [{"id": "r1", "kind": "plan", "at": "2026-11-21T00:00:00+00:00"}][:limit]
+
+    def report(self, ls_id: int, report_id: str) -> Json:
+        if report_id != "r1":
+            raise NotFound("There is no such report.", "GET /projects/<id>/reports lists them.")
+        return self.reports(ls_id, 1)[0] | {"report": {"tasks": 3}}
+
     def instructions(self, ls_id: int) -> Json:
         self._try()
         return {"version": None, "text": "", "created_at": None}

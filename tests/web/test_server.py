@@ -239,7 +239,7 @@ def test_every_verb_is_queued(client: FlaskClient, backend: MemoryBackend, verb:
 
 
 def test_a_verb_takes_options(client: FlaskClient, backend: MemoryBackend) -> None:
-    options = {"version": "0123456789ab", "force": True, "share": 0.5, "note": None}
+    options = {"version": "0123456789ab", "force": True, "share": 0.5, "note": None, "codecs": ["json", "tags"]}
     assert client.post("/projects/7/rollback", json=options).status_code == 202
     assert backend.queued["job-0"]["args"] == options
 
@@ -250,7 +250,9 @@ def test_a_verb_takes_options(client: FlaskClient, backend: MemoryBackend) -> No
         "[]",
         "x",
         '{"a": {}}',
-        '{"a": []}',
+        '{"a": [[]]}',
+        '{"a": [{}]}',
+        '{"a": ["x", 1e999]}',
         '{"a": 1e999}',
         '{"a": NaN}',
         '{"a": "\\u0000"}',
@@ -259,7 +261,7 @@ def test_a_verb_takes_options(client: FlaskClient, backend: MemoryBackend) -> No
         '{"a": 1' + "0" * 300 + "}",
     ],
 )
-def test_options_that_are_no_flat_object_are_refused(client: FlaskClient, backend: MemoryBackend, raw: str) -> None:
+def test_options_that_are_no_plain_values_are_refused(client: FlaskClient, backend: MemoryBackend, raw: str) -> None:
     refused(client.post("/projects/7/train", data=raw), 400)
     assert backend.queued == {}
 
@@ -400,3 +402,12 @@ def test_a_chunked_body_over_the_limit_is_refused(port: int) -> None:
     with connection.getresponse() as response:
         assert response.status == 413
     connection.close()
+
+
+def test_reports_are_listed_and_read_by_their_id(client: FlaskClient) -> None:
+    listed = client.get("/projects/7/reports").json
+    assert listed is not None
+    (one,) = listed["reports"]
+    whole = client.get(f"/projects/7/reports/{one['id']}").json
+    assert whole == one | {"report": {"tasks": 3}}
+    refused(client.get("/projects/7/reports/none"), 404)

@@ -31,8 +31,8 @@ class AsJson:
     """
 
     def __init__(self, asked: Sequence[Asked]) -> None:
-        self._asked = {asked.key: asked for asked in asked}
-        self.schema: Mapping[str, Any] | None = _object({key: _schema(asked) for key, asked in self._asked.items()})
+        self._asked = {one.key: one for one in asked}
+        self.schema: Mapping[str, Any] | None = _object({one.key: _schema(one) for one in asked})
 
     def spelled(self, asked: Asked, option: str) -> str:
         """As JSON has it, and the quotation mark."""
@@ -92,7 +92,7 @@ def _quote(entity: object, head: Head) -> tuple[Quote, int | None] | None:
     if not isinstance(entity, dict) or not {"text", "label"} <= set(entity) <= set(ENTITY):
         return None
     text, said, occurrence = entity["text"], entity["label"], entity.get("occurrence")
-    label = head.label_for(said) if isinstance(said, Placed) else None
+    label = head.label_for(str(said)) if isinstance(said, Placed) else None
     if label is None or not isinstance(text, str):
         return None
     return Quote(str(text), label, occurrence if type(occurrence) is int else None), said.at

@@ -23,17 +23,17 @@ class AsTags:
 
     def __init__(self, asked: Sequence[Asked], texts: Sequence[str], mark: str) -> None:
         """texts: all that the model sees; if one has such tags itself, ours get the mark, which none of them has."""
-        self._choices = [asked for asked in asked if asked.head.kind != "spans"]
-        self._marks = [asked for asked in asked if asked.head.kind == "spans"]
-        wanted = [(asked.key, NOTHING) for asked in self._choices]
-        wanted += [(asked.key, label) for asked in self._marks for label in asked.labels]
+        self._choices = [one for one in asked if one.head.kind != "spans"]
+        self._marks = [one for one in asked if one.head.kind == "spans"]
+        wanted = [(one.key, NOTHING) for one in self._choices]
+        wanted += [(one.key, label) for one in self._marks for label in one.labels]
         names = dict(zip(wanted, _names([label or key for key, label in wanted]), strict=True))
-        seen = [*texts, *(label for asked in self._choices for label in asked.labels)]
+        seen = [*texts, *(label for one in self._choices for label in one.labels)]
         clear = not any(f"<{name}>" in text or f"</{name}>" in text for name in names.values() for text in seen)
         self._names = {what: name if clear else f"{name}-{mark}" for what, name in names.items()}
 
     def name(self, asked: Asked, label: str = NOTHING) -> str:
-        """The name of the tag of a label that is marked, or of the choice of a asked."""
+        """The name of the tag of a label that is marked, or of a choice."""
         return self._names[asked.key, label]
 
     def spelled(self, asked: Asked, option: str) -> str:
@@ -70,7 +70,7 @@ class AsTags:
         reading = Reading()
         rest = self._read_choices(answer, reading)
         found, plain = self._untagged(rest, reading)
-        if self._marks and not any(found.values()) and fold(plain) != fold(show(text)):
+        if self._marks and not any(found.values()) and fold(plain) not in (fold(show(text)), fold(text)):
             raise Unreadable("The answer is another text.")
         finder = Finder(plain)
         for asked in self._marks:
@@ -78,7 +78,7 @@ class AsTags:
             for at, span in sorted(found[asked.key], key=lambda pair: pair[1]):
                 quote, hit = plain[span.start : span.end], (span.start, span.end)
                 hits = finder.hits(quote)
-                quotes.append(((Quote(quote, span.label, hits.index(hit) + 1 if hit in hits else None)), at))
+                quotes.append((Quote(quote, span.label, hits.index(hit) + 1 if hit in hits else None), at))
             reading.add_quotes(asked.head, quotes)
         return reading
 

@@ -117,13 +117,13 @@ def keys(heads: Iterable[Head]) -> list[str]:
 
 
 def marked(demonstration: Demonstration, asked: Asked) -> tuple[Span, ...]:
-    """What a demonstration marks under labels of the field, in order and without overlaps."""
+    """What a demonstration marks under labels that are asked for, in order and without overlaps."""
     spans = demonstration.answers.get(asked.head.from_name, ())
     return longest_first(span for span in spans if span.label in asked.labels)[0]
 
 
 def chosen(demonstration: Demonstration, asked: Asked) -> list[str]:
-    """The labels of the field that a demonstration chooses, in the field's order."""
+    """Which of the labels that are asked for a demonstration chooses, in the order in which they are."""
     said = {span.label for span in demonstration.answers.get(asked.head.from_name, ())}
     return [label for label in asked.labels if label in said]
 
@@ -143,4 +143,4 @@ class Placed(str):
 def _option(asked: Asked, said: object) -> str | None:
     if said == NOTHING and NOTHING in asked.options:
         return NOTHING
-    return asked.head.label_for(said) if isinstance(said, str) else None
+    return asked.head.label_for(str(said)) if isinstance(said, str) else None

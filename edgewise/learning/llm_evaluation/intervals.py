@@ -7,7 +7,7 @@ The bootstrap is the Bayesian one: each draw weighs the tasks anew. The plain on
 was seen yet (an F1 of 0.99 on 30 tasks: its 95 % intervals held the truth in 48 of 100 cases). So half a task that is
 all right and half a task that is all wrong weigh in, which for tasks that are right or wrong is Jeffreys' interval,
 and the weights of few tasks scatter more, as Student's t does: over 20 to 400 tasks and F1 of 0.53 to 0.99 the
-intervals then held the truth in 93 to 98 of 100 cases. tests/learning/test_intervals.py holds this.
+intervals then held the truth in 92 to 98 of 100 cases. tests/learning/test_intervals.py holds this.
 """
 
 import math

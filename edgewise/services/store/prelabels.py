@@ -130,12 +130,6 @@ class Prelabels(Releases):
                     mine = and_(prelabels.c.project_key == key, prelabels.c.task_id == task_id)
                     connection.execute(prelabels.update().where(mine).values(disagreement=value))
 
-    def clear_disagreements(self, key: int) -> None:
-        """Forget all of them: another version serves, or none."""
-        with self._write() as connection:
-            known = and_(prelabels.c.project_key == key, prelabels.c.disagreement.is_not(None))
-            connection.execute(prelabels.update().where(known).values(disagreement=None))
-
     def disagreeing(self, key: int, limit: int) -> list[int]:
         """Open tasks on which the two differ, the worst first; never an audit task."""
         own = and_(prelabels.c.project_key == tasks.c.project_key, prelabels.c.task_id == tasks.c.task_id)

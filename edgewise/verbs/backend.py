@@ -1,0 +1,131 @@
+"""What the web server asks and the terminal too: edgewise.web.wire.Backend, answered by one System.
+
+Every answer here is at once: what takes longer is queued.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from edgewise.errors import NotFound
+from edgewise.labels.schema import parse_schema
+from edgewise.verbs import answer
+from edgewise.verbs.connect import note_address
+from edgewise.verbs.serving import rollback
+from edgewise.verbs.status import gauges, job_summary, ready, told
+from edgewise.verbs.status import status as status_of
+from edgewise.verbs.system import System
+
+Json = dict[str, Any]
+
+
+class Backend:
+    """What the web server asks: edgewise.web.wire.Backend, answered by one System."""
+
+    def __init__(self, system: System, verbs: Collection[str]) -> None:
+        """verbs: those that can be queued."""
+        self.system = system
+        self._verbs = verbs
+
+    def setup(self, request: Any) -> str:
+        """Record the project and queue `connect`; nothing is loaded. Returns the version we answer under.
+
+        Raises SchemaError for a new project without anything to learn: Label Studio shows why the model is not added.
+        """
+        system = self.system
+        known = system.store.find_project(system.address, request.ls_id)
+        if known is not None and known.created_at != request.created_at:
+            known = None  # an id that a new database gives again
+        if known is None:
+            parse_schema(request.label_config)
+        project = system.store.record_project(
+            system.address,
+            request.ls_id,
+            request.created_at,
+            title=known.title if known else "",
+            label_config=known.label_config if known else request.label_config,
+        )
+        is_new_address, project = note_address(system, project, request.backend_url)
+        if project.state == "connecting" or is_new_address:
+            system.queue.enqueue("connect", project.key)
+        elif project.label_config != request.label_config:
+            system.queue.enqueue("sync", project.key)
+        return answer.version_name(system, project)
+
+    def predict(self, request: Any) -> list[Json]:
+        """One prediction per task, in order."""
+        return answer.predict(self.system, self.system.project(request.ls_id), request.tasks, request.drawn)
+
+    def hint(self, event: Any) -> None:
+        """Something changed: what, the next sync finds out."""
+        project = self.system.store.find_project(self.system.address, event.ls_id)
+        if project is not None:
+            kind = "sweep" if event.action == "TASKS_DELETED" else "sync"
+            self.system.queue.enqueue(kind, project.key)
+
+    def start_training(self, event: Any) -> None:
+        """Start Training in Label Studio: at once, whatever was labelled since the last one."""
+        self.system.queue.enqueue("train", self.system.project(event.ls_id).key)
+
+    def webhook_secret(self, ls_id: int) -> str | None:
+        """The secret on the project's webhook, once connect has installed it."""
+        project = self.system.store.find_project(self.system.address, ls_id)
+        return project.connection.get("secret") if project else None
+
+    def versions(self) -> list[str]:
+        """Every release that serves, of all projects: Label Studio does not say which project it asks for."""
+        return [answer.version_name(self.system, project) for project in self.system.store.projects()]
+
+    def select_samples(self, ls_id: int, limit: int | None, strategy: str | None, threshold: float | None) -> Json:
+        """The hardest open tasks."""
+        return answer.select_samples(self.system, self.system.project(ls_id), limit, strategy, threshold)
+
+    def status(self, ls_id: int) -> Json:
+        """Where a project stands."""
+        return status_of(self.system, self.system.project(ls_id))
+
+    def instructions(self, ls_id: int) -> Json:
+        """What the language model is told of the project."""
+        return told(self.system.store.instructions(self.system.project(ls_id).key))
+
+    def put_instructions(self, ls_id: int, text: str) -> Json:
+        """Tell it something else from now on: a new version."""
+        return told(self.system.store.add_instructions(self.system.project(ls_id).key, text))
+
+    def reports(self, ls_id: int, limit: int) -> list[Json]:
+        """What was measured of a project, newest first."""
+        found = self.system.store.reports(self.system.project(ls_id).key, limit)
+        return [{"id": one.id, "kind": one.kind, "at": one.created_at.isoformat()} for one in found]
+
+    def report(self, ls_id: int, report_id: str) -> Json:
+        """One report, whole."""
+        found = self.system.store.report(self.system.project(ls_id).key, report_id)
+        return {"id": found.id, "kind": found.kind, "at": found.created_at.isoformat(), "report": found.content}
+
+    def ready(self) -> Json:
+        """Whether we can work."""
+        return ready(self.system)
+
+    def jobs(self, limit: int) -> list[Json]:
+        """The newest jobs of all projects."""
+        return [job_summary(job) for job in self.system.queue.jobs(limit)]
+
+    def job(self, job_id: str) -> Json:
+        """One job."""
+        return job_summary(self.system.queue.job(job_id))
+
+    def cancel(self, job_id: str) -> Json:
+        """Cancel a job."""
+        return job_summary(self.system.queue.cancel(job_id))
+
+    def enqueue(self, ls_id: int, verb: str, options: Mapping[str, Any]) -> Json:
+        """Queue a verb for a project."""
+        project = self.system.project(ls_id)
+        if verb == "rollback":
+            return job_summary(rollback(self.system, project, str(options.get("version") or "")))
+        if verb not in self._verbs:
+            raise NotFound(f"There is no verb {verb!r}.", f"Choose one of {', '.join(self._verbs)}.")
+        return job_summary(self.system.queue.enqueue(verb, project.key, args=dict(options) or None))
+
+    def metrics(self) -> dict[str, float]:
+        """Numbers for Prometheus."""
+        return gauges(self.system)
