@@ -55,13 +55,15 @@ mlflow: $(READY)
 setup: $(READY) $(STUDIO_READY)
 
 # torch first and by itself: asked for by another package it would bring several GB of CUDA.
-$(READY): requirements.txt requirements-label-studio-ml.txt
+$(READY): requirements.txt requirements-label-studio-ml.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Edgewise needs Python 3.11: install it, or say make PYTHON=/path/to/python3.11."; exit 1; }
 	@echo "Making the environment in .venv: about three minutes, once."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install -q $$(grep '^torch==' requirements.txt)
 	@$(BIN)/pip install -q -r requirements.txt
 	@$(BIN)/pip install -q --no-deps -r requirements-label-studio-ml.txt
+	@$(BIN)/pip install -q --no-deps setuptools==84.2.1
+	@$(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(DEV_READY): $(READY) requirements-dev.txt

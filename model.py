@@ -20,6 +20,7 @@ from edgewise.verbs import answer
 from edgewise.verbs.backend import Backend
 from edgewise.verbs.connect import connect, forget
 from edgewise.verbs.doctor import doctor
+from edgewise.verbs.private import refuse_endpoint
 from edgewise.verbs.sync import sweep_now, sync
 from edgewise.verbs.system import System, Uncertainty
 from edgewise.verbs.timers import Timers
@@ -107,8 +108,10 @@ MEASURING: Mapping[str, MeasuringVerb] = {"evaluate-llm": evaluate_llm, "plan": 
 
 @cache
 def open_system() -> System:
-    """This process's Edgewise, by the environment."""
-    return system_for(read_settings())
+    """This process's Edgewise, by the environment. Raises SettingsError, also for what PRIVATE forbids."""
+    settings = read_settings()
+    refuse_endpoint(settings)
+    return system_for(settings)
 
 
 def system_for(settings: Settings) -> System:

@@ -50,11 +50,13 @@ def ours(taught: Sequence[Document], test: Sequence[Document], base: str, recipe
     head = Head("label", "text", "text", tuple(labels), kind="choice")
     texts = [document.text for document in test]
     with tempfile.TemporaryDirectory(prefix="edgewise-bench-") as folder:
+        spent = time.process_time()
         trained = train(taught, head, base, Path(folder) / "model", recipe, report=lambda done: None)
+        spent = time.process_time() - spent
         model = load_trained(trained.folder, head, max_length=recipe.max_length)
-        began = time.perf_counter()
+        began = time.process_time()
         found = answers(model, texts)
-        took = time.perf_counter() - began
+        took = time.process_time() - began
     scores = evaluate(texts, [document.spans for document in test], found, head)
     return {
         "accuracy": round(scores.accuracy or 0.0, 4),
@@ -62,7 +64,8 @@ def ours(taught: Sequence[Document], test: Sequence[Document], base: str, recipe
         "strategy": trained.strategy,
         "why": trained.why,
         "train_s": round(trained.seconds, 1),
-        "predict_ms_per_text": round(1000 * took / len(texts), 2),
+        "train_cpu_s": round(spent, 1),
+        "predict_cpu_ms_per_text": round(1000 * took / len(texts), 2),
     }
 
 
@@ -74,19 +77,20 @@ def peer(taught: Sequence[Document], test: Sequence[Document]) -> dict[str, Any]
     from sklearn.model_selection import GridSearchCV, ShuffleSplit
     from sklearn.pipeline import make_pipeline
 
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), time.process_time()
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     pipeline = make_pipeline(words, LogisticRegression(max_iter=300))
     tenth = ShuffleSplit(n_splits=1, test_size=0.1, random_state=0)
     search = GridSearchCV(pipeline, {"logisticregression__C": STRENGTHS}, cv=tenth)
     search.fit([one.text for one in taught], [one.spans[0].label for one in taught])
-    took = time.perf_counter() - began
+    took, spent = time.perf_counter() - began, time.process_time() - spent
     gold, found = [one.spans[0].label for one in test], search.predict([one.text for one in test])
     return {
         "accuracy": round(float(accuracy_score(gold, found)), 4),
         "macro_f1": round(float(f1_score(gold, found, average="macro")), 4),
         "C": search.best_params_["logisticregression__C"],
         "train_s": round(took, 1),
+        "train_cpu_s": round(spent, 1),
     }
 
 

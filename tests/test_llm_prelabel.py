@@ -479,6 +479,23 @@ def test_documents_are_labelled_once_and_paid_for_once(
     assert not any(KEY in json.dumps(record) for record in cache.records.values())
 
 
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_both_vendors_answer_for_all_heads_in_one_call(
+    aimock: Aimock, provider: Literal["openai", "anthropic"]
+) -> None:
+    content = '{"tone": "ne", "topics": ["art"], "entities": [{"text": "Ada", "label": "PER", "occurrence": 1}]}'
+    aimock.script(answer("number", content, usage=(100, 20)))
+    budget = Budget()
+    texts = [f"Ada met number {i}" for i in range(4)]
+    results = prelabel(texts, ALL, opened(aimock.base_url(provider), provider), Shelf(), budget=budget)
+    for text, result in zip(texts, results, strict=True):
+        assert result is not None
+        assert result.spans == {
+            "label": (Span(0, 3, "PER"),), "tone": (Span(0, len(text), "ne"),), "topics": (Span(0, len(text), "art"),),
+        }  # fmt: skip
+    assert budget.spend().calls == 5  # the probe
+
+
 def test_a_cache_is_told_every_text_that_a_question_holds() -> None:
     cache = Shelf()
     ask(Scripted(lambda _: entities()), "Ada met Bob", cache=cache, demonstrations=lambda _: [ROME, EMPTY])

@@ -3,6 +3,7 @@
 No command is imported with more than it takes to describe it: `edgewise --help` must not wait for torch or a database.
 """
 
+import os
 from inspect import cleandoc
 from typing import Any
 
@@ -82,4 +83,5 @@ for part in (files.app, exchange.app, project.app, language.app, serving.app):
 
 def main() -> None:
     """What `edgewise` and `python -m edgewise` run."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's threads spin otherwise (docs/decisions.md)
     app(prog_name="edgewise")

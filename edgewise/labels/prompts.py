@@ -139,7 +139,8 @@ class Questions:
 
     def _max_tokens(self, shown: str) -> int:
         """Of the answer: what is marked is copied, several choices are listed."""
-        copied = len(shown) * (2 if self.codec == "tags" else 1) if any(h.kind == "spans" for h in self.heads) else 0
+        marking = sum(head.kind == "spans" for head in self.heads)
+        copied = len(shown) * ((2 if marking else 0) if self.codec == "tags" else marking)
         listed = sum(len(label) + 16 for head in self.heads if head.kind == "choices" for label in head.labels)
         return SPARE_TOKENS + copied + listed
 

@@ -49,6 +49,8 @@ def weigh(system: System, project: Project, schema: Schema, tasks: Sequence[Task
     if project.serving is None or scored.uncertainty is None:
         return scored
     said = answers_of(system, project, schema, tasks)
+    if not any(said):
+        return scored
     found = [
         None if one is None or one.error is not None or task.audit else compare(schema, task, result, one.result)
         for task, result, one in zip(tasks, scored.results, said, strict=True)
@@ -120,7 +122,9 @@ def is_newer(project: Project, release: Release) -> bool:
 
 def list_them(system: System, project: Project) -> None:
     """Bring the tab up to date: the worst 500 among the open tasks."""
-    ids = system.store.disagreeing(project.key, LISTED_MOST) if schema_of(project) and project.serving else []
+    schema, shown = schema_of(project), project.llm or {}
+    known = schema is not None and project.serving is not None and shown.get("schema") == schema.digest
+    ids = system.store.disagreeing(project.key, LISTED_MOST) if known else []
     try:
         keep_listed(system, system.by_key(project.key), "disagreement_view", ids)
     except StudioRefused as error:  # for looking only: no reason to stop a ranking

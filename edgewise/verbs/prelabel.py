@@ -24,7 +24,6 @@ from edgewise.labels.schema import Head, Schema
 from edgewise.labels.texts import text_of
 from edgewise.services.jobs import Progress
 from edgewise.services.llm import Price, ProviderChat, Spend, open_chat
-from edgewise.services.llm.budget import refuse_outside
 from edgewise.services.store import LlmRun, Prelabelled, Project, Task
 from edgewise.settings import Settings
 from edgewise.verbs.demonstrate import Repertoire, shots_of
@@ -56,7 +55,8 @@ class Run:
     repertoires: dict[str, Repertoire]  # by field
     progress: Progress
     left: int  # tasks to ask about when the job began
-    answered: int = 0  # of them
+    demonstrated: set[int]  # tasks that the run has shown
+    answered: int = 0  # of those that were left
     carried: set[int] = field(default_factory=set)  # tasks that show the run's answer already
 
     @property
@@ -84,9 +84,8 @@ def prelabel(system: System, project: Project, progress: Progress) -> None:
         run.carried = system.studio.carrying(project.ls_id, run.name)
         show(run, system.store.prelabelled(project.key, run.number))  # a process before this one may have been killed
         while ids := system.store.not_prelabelled(project.key, run.number, limit=CHUNK):
-            ask(run, ids)
-            if not system.store.prelabels(project.key, run.number, ids):
-                break  # the budget is spent: what was answered stays, and the next run goes on
+            if not ask(run, ids):
+                break  # the budget is spent: what was answered stays, and who raises it goes on
             run.row = calibrate(system, project, schema, run.row)
             show(run, ids)
     finish(run)
@@ -139,12 +138,6 @@ def open_model(settings: Settings) -> ProviderChat:
     )
 
 
-def refuse_endpoint(settings: Settings) -> None:
-    """At start: raises SettingsError if PRIVATE forbids the language model that is set."""
-    if settings.llm_provider is not None:
-        refuse_outside(settings.llm_base_url, private=settings.private, allowed_hosts=settings.allowed_hosts)
-
-
 def open_run(system: System, project: Project, schema: Schema, chat: ProviderChat, progress: Progress) -> Run:
     """The run to go on with: the last one if it asked the same way and is not to be followed by another."""
     store, key = system.store, project.key
@@ -152,7 +145,8 @@ def open_run(system: System, project: Project, schema: Schema, chat: ProviderCha
     budget = WrittenBudget(system.settings, row.spend, lambda spend: store.update_llm_run(key, row.run, spend=spend))
     repertoires = {name: Repertoire(system, project, row, heads) for name, heads in by_field(schema).items()}
     left = store.count_not_prelabelled(key, row.run)
-    return Run(system, project, schema, row, told, chat, budget, repertoires, progress, left)
+    demonstrated = store.demonstrated(key, row.run)
+    return Run(system, project, schema, row, told, chat, budget, repertoires, progress, left, demonstrated)
 
 
 def row_of(system: System, project: Project, schema: Schema, chat: ProviderChat, job: str) -> tuple[LlmRun, str]:
@@ -211,8 +205,8 @@ def by_field(schema: Schema) -> dict[str, list[Head]]:
     return fields
 
 
-def ask(run: Run, ids: Sequence[int]) -> None:
-    """Pre-label these tasks. Those that the budget did not reach stay for the next run."""
+def ask(run: Run, ids: Sequence[int]) -> bool:
+    """Pre-label these tasks; False if the budget reached none of those that can be read."""
     store, key = run.system.store, run.project.key
     tasks = list(store.tasks(key, ids).values())
     good, bad = readable(run.schema, [task.data for task in tasks])
@@ -220,7 +214,9 @@ def ask(run: Run, ids: Sequence[int]) -> None:
     made = answers(run, [tasks[position] for position in good])
     store.save_prelabels(key, made)
     run.answered += len(made)
+    run.demonstrated.update(task for one in made for task in one.shown)
     write_down(run)
+    return bool(made) or not good
 
 
 def answers(run: Run, tasks: Sequence[Task]) -> list[Prelabelled]:
@@ -308,7 +304,7 @@ def write_down(run: Run) -> None:
     sent = {
         "tasks": tasks,
         "texts": tasks * len(run.repertoires),
-        "demonstrations": len(store.demonstrated(key, run.number)),
+        "demonstrations": len(run.demonstrated),
         "failed": store.count_failed(key, run.number),
     }
     store.update_llm_run(key, run.number, sent=sent)

@@ -68,7 +68,7 @@ def test_a_language_model_labels_until_a_trained_one_takes_over(
         second = edgewise.wait(project, lambda s: s["language_model"]["run"] == 2 and quiet(s))["language_model"]
         check_learned(model, second, {by_task[task]["text"] for task in corrected}, by_task, audit)
         edgewise.post(f"/projects/{project}/train")
-        trained = edgewise.wait(project, lambda s: s["model_version"] and is_served(s) and quiet(s))
+        trained = edgewise.wait(project, is_served, within_s=600)
     assert trained["model_version"]["state"] == "accepted"
     listed = tab(studio, project)
     open_rows = {task: row for task, row in by_task.items() if task not in audit | labelled}
@@ -136,9 +136,9 @@ def check_learned(model: GoldModel, run: Any, taught: set[str], by_task: Mapping
 
 
 def is_served(status: Any) -> bool:
-    """Whether Label Studio follows the trained version's whole order."""
-    release = status["release"]
-    return bool(release["whole"] and release["version"] == status["model_version"]["id"])
+    """Whether Label Studio follows a trained version's whole order."""
+    release, version = status["release"], status["model_version"]
+    return bool(version and release["whole"] and release["version"] == version["id"] and quiet(status))
 
 
 def disagreements(

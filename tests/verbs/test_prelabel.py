@@ -2,11 +2,14 @@
 
 import ipaddress
 import logging
+import os
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +18,11 @@ from edgewise.errors import Conflict, SettingsError
 from edgewise.labels.spans import Document
 from edgewise.services.store import Prelabelled
 from edgewise.verbs import prelabel as verb
-from edgewise.verbs.prelabel import refuse_endpoint
+from edgewise.verbs.private import refuse_endpoint
 from edgewise.verbs.rank import rank, release_name
 from edgewise.verbs.status import llm_runs, status
 from tests.live.gold_model import GoldModel, serving_model
+from tests.studio_fixture import REPOSITORY
 from tests.verbs.conftest import CONFIG, Killed, Make, dies, do, labelled_task, waiting
 from tests.verbs.language_model import Begin, World, asking, begin, gold, knowing, unlabelled
 
@@ -256,7 +260,7 @@ def test_confidences_are_put_right_by_what_people_say_of_held_out_tasks(
         world = begin(tasks, model, audit_fraction=0.499, llm_demonstrations=0)
         world.prelabel()
         audit = {text for text, task in world.tasks().items() if task.audit and task.digest}
-        assert set(model.documents[: len(audit)]) == audit, "what is labelled and held out comes first"
+        assert audit <= set(model.documents[: len(audit) + verb.WORKERS]), "what is labelled and held out comes first"
     known = status(world.system, world.project)["language_model"]
     assert known["calibrated_on"] == 2 * len(audit)
     raw = [region["score"] for one in world.kept().values() for region in one.result]
@@ -359,6 +363,15 @@ def test_in_private_another_machine_is_refused_with_the_reason_and_never_reached
         with pytest.raises(SettingsError, match="PRIVATE is set"):
             world.prelabel()
     assert not [host for host in reached if not is_here(host)]
+
+
+def test_in_private_no_process_of_ours_starts_with_a_model_elsewhere(tmp_path: Path) -> None:
+    outside = {"LLM_PROVIDER": "openai", "LLM_BASE_URL": "https://api.example.com/v1", "PRIVATE": "true"}
+    environment = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path), **outside}
+    start = [sys.executable, "-c", "import model; model.open_system()"]
+    ended = subprocess.run(start, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "PRIVATE is set, and the language model at api.example.com is on another machine." in ended.stderr
 
 
 def test_in_private_a_machine_that_is_allowed_is_asked(offline: Make) -> None:

@@ -246,7 +246,7 @@ def _looking(model: Any, watch: Callable[[], float], plan: Plan, pace: Pace) -> 
                 self.kept = {name: one.detach().clone() for name, one in moving}
                 return
             self.since += 1
-            if self.since >= (plan.patience or 0):
+            if self.since >= (plan.patience or 0) and step < pace.steps:
                 pace.stop(step, "no more progress on validation texts")
 
         def restore(self) -> None:

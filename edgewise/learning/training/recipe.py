@@ -21,7 +21,7 @@ FEW = 1_000  # windows; with fewer the lower third of a small encoder may rest, 
 NEW_HEAD = 5  # the head is new, the encoder is not: it learns so many times faster
 PATIENCE = 3  # looks at the validation documents without progress before training stops
 MIN_DOCUMENTS = 500  # with fewer, a tenth of the labels teaches more than it tells by being kept back
-GOOD = 0.9  # accuracy from features alone; minutes of fine-tuning add little to that
+GOOD = 0.8  # accuracy from features alone; from there on fine-tuning added nothing, see docs/decisions.md
 TOO_LONG = 4  # times as long as there is time for: then a fine-tuned model would have seen too little
 
 _STRATEGY = re.compile(r"auto|full|features|freeze:\d{1,3}")
@@ -32,10 +32,10 @@ class Recipe:
     """How to train. `auto` is chosen by the size of the encoder, the number of labels and documents, and the time.
 
     learning_rate: of the encoder; epochs: > 0, may be a fraction; max_length: tokens of a window; seed: fixes the
-    outcome on one machine. strategy: `full` trains everything, `freeze:<k>` leaves the embeddings and the lowest k
-    layers as they are, `features` the whole encoder: only the head is taught, in seconds. minutes: training ends in
-    that time. patience: training stops after so many looks at validation documents, kept back from the training
-    documents, that show no progress, and goes back to the best; None never stops.
+    outcome on one machine, unless the time runs out. strategy: `full` trains everything, `freeze:<k>` leaves the
+    embeddings and the lowest k layers as they are (0: the words' embeddings only), `features` the whole encoder: only
+    the head is taught. minutes: training ends in that time. patience: training stops after so many looks at validation
+    documents, kept back from the training documents, that show no progress, and goes back to the best; None never.
     Raises SettingsError for a strategy that is none of these.
     """
 
