@@ -1,5 +1,5 @@
 # Two commands do all the set-up: `make run` to see it work, `make test` to prove it.
-# The rest: make serve | worker | check | format | bench | test-peers | compose-test | screenshots | mlflow | lock | clean
+# The rest: make serve | worker | check | format | bench | test-peers | test-long | compose-test | screenshots | mlflow | lock | clean
 
 PYTHON ?= python3.11
 RUN_DIR ?= .run
@@ -16,7 +16,7 @@ STUDIO_READY := .venv-label-studio/.ready
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: test-peers compose-test screenshots run serve worker test check format bench mlflow lock clean setup
+.PHONY: test-peers test-long compose-test screenshots run serve worker test check format bench mlflow lock clean setup
 
 run: $(READY) $(STUDIO_READY)
 	@$(BIN)/python -m examples.demo --folder $(RUN_DIR) --label-studio-port $(LABEL_STUDIO_PORT) --port $(PORT)
@@ -79,6 +79,9 @@ $(STUDIO_READY): requirements-label-studio.txt
 test-peers: $(DEV_READY)
 	@sh tests/peers/build.sh
 	@$(BIN)/pytest $(PYTEST_ARGS) tests/peers
+
+test-long: $(DEV_READY)
+	@$(BIN)/pytest $(PYTEST_ARGS) tests/long
 
 compose-test: $(READY)
 	@sh tests/compose/run.sh

@@ -142,7 +142,7 @@ CHOICE_SCORES: dict[str, Score] = {
     "margin": choice_margin,
     "least_confidence": choice_least_confidence,
 }
-CHOICE_DEFAULT = "entropy"
+CHOICE_DEFAULT = "margin"
 
 
 def _check(probabilities: FloatArray, offsets: IntArray) -> None:

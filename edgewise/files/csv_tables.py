@@ -201,7 +201,9 @@ class CsvWriter:
         """file: opened with `newline=""` and UTF-8. Writes the header."""
         self._columns = tuple(columns)
         self._writer: Any = csv.writer(_PlainEnds(file), lineterminator="\r\n")
-        self._writer.writerow(self._columns)
+        header = csv.writer(_PlainEnds(file), lineterminator="\r\n", quoting=csv.QUOTE_ALL)
+        # What begins like a byte order mark would be taken for one, but for a quote before it.
+        (header if "\ufeff" in self._columns[0][:1] else self._writer).writerow(self._columns)
 
     def write(self, values: Mapping[str, str]) -> None:
         """One row; a column that `values` lacks stays empty."""

@@ -12,7 +12,7 @@ from edgewise.errors import NotFound
 from edgewise.labels.datasets import Content, DatasetRow, DatasetVersion, content_of, counted, row_of
 from edgewise.services.store.database import WRITE_CHUNK, chunks, now
 from edgewise.services.store.queue import JobsTable
-from edgewise.services.store.tables import dataset_contents, dataset_rows, datasets, versions
+from edgewise.services.store.tables import dataset_contents, dataset_rows, datasets, tasks, versions
 
 
 class Datasets(JobsTable):
@@ -23,18 +23,22 @@ class Datasets(JobsTable):
     ) -> None:
         """Keep what a training used, by task. id: its snapshot's hash; the same id again is the same version.
 
-        It is listed only when all of it is there.
+        It is listed only when all of it is there. What a task said that is gone by now is not kept.
         """
         for some in chunks(contents.items(), WRITE_CHUNK):
             named = [(task_id, row_of(str(task_id), content), content) for task_id, content in some]
-            bodies = {row.content: content.body for _, row, content in named}
             rows = [
                 {"project_key": key, "dataset": id, "task_id": task_id, "text": row.text, "content": row.content}
                 for task_id, row, _ in named
             ]
             with self._write() as connection:
                 self._hold(connection, key)
-                kept = [{"project_key": key, "content": digest, "body": body} for digest, body in bodies.items()]
+                here = (tasks.c.project_key == key) & tasks.c.task_id.in_([task_id for task_id, _, _ in named])
+                there = set(connection.execute(select(tasks.c.task_id).where(here)).scalars())
+                bodies = {row.content: content.body for task_id, row, content in named if task_id in there}
+                kept = [
+                    {"project_key": key, "content": digest, "body": body} for digest, body in sorted(bodies.items())
+                ]
                 self._put(connection, dataset_contents, kept)
                 self._put(connection, dataset_rows, rows)
         row = {

@@ -110,14 +110,13 @@ class Tasks(Projects):
 
     def _erase_contents(self, connection: Connection, key: int, ids: Sequence[int]) -> None:
         """Erase the contents of these tasks in all versions, unless another task that is there says just the same."""
-        rows, mine = dataset_rows, dataset_rows.c.project_key == key
+        rows, body = dataset_rows, dataset_contents
+        mine = rows.c.project_key == key
         theirs = select(rows.c.content).where(mine, rows.c.task_id.in_(ids))
         there = and_(tasks.c.project_key == rows.c.project_key, tasks.c.task_id == rows.c.task_id)
-        others = select(tasks.c.task_id).where(there).exists()
-        shared = select(rows.c.content).where(mine, rows.c.task_id.not_in(ids), others)
-        contents = dataset_contents.c.content
-        doomed = and_(dataset_contents.c.project_key == key, contents.in_(theirs), contents.not_in(shared))
-        connection.execute(dataset_contents.delete().where(doomed))
+        same = and_(mine, rows.c.content == body.c.content, rows.c.task_id.not_in(ids))
+        shared = select(rows.c.task_id).where(same, select(tasks.c.task_id).where(there).exists()).exists()
+        connection.execute(body.delete().where(body.c.project_key == key, body.c.content.in_(theirs), ~shared))
 
     def task_ids(self, key: int) -> set[int]:
         """All tasks of the project."""
