@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgewise.errors import SettingsError
 from edgewise.settings import Settings, read_settings
+from edgewise.verbs.private import refuse_endpoint
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -48,9 +50,19 @@ def refuse_exposure(settings: Settings, host: str) -> None:
         )
 
 
+def settings_or_exit() -> Settings:
+    """The settings. Raises SystemExit for those that we cannot start with."""
+    try:
+        settings = read_settings()
+        refuse_endpoint(settings)
+    except SettingsError as error:
+        raise SystemExit(f"{error.what} {error.mend}") from None
+    return settings
+
+
 def main() -> None:
     """`python _wsgi.py`, with the options that label-studio-ml's `start` passes on."""
-    settings = read_settings()
+    settings = settings_or_exit()
     parser = argparse.ArgumentParser(description="Start the Edgewise server.")
     parser.add_argument("-p", "--port", type=int, default=settings.port)
     parser.add_argument("--host", default=settings.host)

@@ -37,7 +37,7 @@ MAY_KNOW = {
         "sqlalchemy", "httpx", "tenacity", "mlflow", "rq", "redis", "psycopg", "openai", "anthropic", "genai_prices",
     },
     "edgewise.web": {"flask", "werkzeug", "prometheus_client", "pydantic"},
-    "edgewise.files": {"pyarrow", "datasets"},
+    "edgewise.files": {"pyarrow"},
     "edgewise.labels": {"numpy", "regex", "defusedxml"},
     "edgewise.settings": {"pydantic", "pydantic_settings"},
     "edgewise.logs": set(),

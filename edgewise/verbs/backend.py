@@ -11,7 +11,7 @@ from edgewise.labels.schema import parse_schema
 from edgewise.verbs import answer
 from edgewise.verbs.connect import note_address
 from edgewise.verbs.serving import rollback
-from edgewise.verbs.status import gauges, job_summary, ready, told
+from edgewise.verbs.status import gauges, job_summary, llm_runs, ready, told
 from edgewise.verbs.status import status as status_of
 from edgewise.verbs.system import System
 
@@ -100,6 +100,10 @@ class Backend:
         """One report, whole."""
         found = self.system.store.report(self.system.project(ls_id).key, report_id)
         return {"id": found.id, "kind": found.kind, "at": found.created_at.isoformat(), "report": found.content}
+
+    def llm_runs(self, ls_id: int) -> list[Json]:
+        """What was sent to which language model, run by run."""
+        return llm_runs(self.system, self.system.project(ls_id))
 
     def ready(self) -> Json:
         """Whether we can work."""

@@ -24,6 +24,7 @@ from edgewise.labels.schema import Head, Schema
 from edgewise.labels.texts import text_of
 from edgewise.services.jobs import Progress
 from edgewise.services.llm import Price, ProviderChat, Spend, open_chat
+from edgewise.services.llm.prices import price_of
 from edgewise.services.store import LlmRun, Prelabelled, Project, Task
 from edgewise.settings import Settings
 from edgewise.verbs.demonstrate import Repertoire, shots_of
@@ -126,16 +127,21 @@ def open_model(settings: Settings) -> ProviderChat:
         raise Conflict(
             "No language model is set.", "Set LLM_PROVIDER, LLM_MODEL and, for a model of your own, LLM_BASE_URL."
         )
-    prices = settings.llm_price_input_usd, settings.llm_price_output_usd
     return open_chat(
         settings.llm_provider,
         settings.llm_model,
         base_url=settings.llm_base_url,
         api_key=settings.llm_api_key.get_secret_value(),
-        price=Price(prices[0], prices[1]) if prices[0] is not None and prices[1] is not None else None,
+        price=price_set(settings) or price_of(settings.llm_provider, settings.llm_model, settings.llm_base_url),
         private=settings.private,
         allowed_hosts=settings.allowed_hosts,
     )
+
+
+def price_set(settings: Settings) -> Price | None:
+    """The price that people have set."""
+    given, taken = settings.llm_price_input_usd, settings.llm_price_output_usd
+    return Price(given, taken) if given is not None and taken is not None else None
 
 
 def open_run(system: System, project: Project, schema: Schema, chat: ProviderChat, progress: Progress) -> Run:

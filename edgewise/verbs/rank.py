@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edgewise.errors import StudioRefused
 from edgewise.labels.regions import problems
 from edgewise.labels.schema import Schema
-from edgewise.learning.selection import certainties, diverse_order, order, place
+from edgewise.learning.selection import SIMILAR, certainties, close, diverse_order, order, place
 from edgewise.services.jobs import Progress
 from edgewise.services.store import Project, Rank, Release, Task, Version
 from edgewise.verbs.disagreement import is_newer, list_them, weigh
@@ -167,7 +167,7 @@ def ranks_in_order(run: Run, tasks: Sequence[Task], scored: Scored, audit: NDArr
         scores: NDArray[np.float64] = np.empty(len(tasks), dtype=np.float64)
         scores[sequence] = COLD_HEAD * (np.arange(len(tasks)) + 1.0) / (len(tasks) + 1.0)
     else:
-        sequence = order(urgency(scored), scored.embeddings, **placing)
+        sequence = order(urgency(scored), scored.embeddings, similar=similar(run, scored), **placing)
         scores = np.asarray(certainties(scored.uncertainty, sequence), dtype=np.float64)
     return as_ranks(run, tasks, scored, scores)
 
@@ -176,6 +176,12 @@ def urgency(scored: Scored) -> NDArray[np.float64]:
     """By what the order goes, (n,): higher is sooner. What is kept and written into scores is the uncertainty."""
     assert scored.uncertainty is not None
     return scored.uncertainty if scored.priority is None else scored.priority
+
+
+def similar(run: Run, scored: Scored) -> float:
+    """How alike two tasks may be without standing apart in the order."""
+    choices = any(head.kind != "spans" for head in run.schema.heads)
+    return close(scored.embeddings, run.rng) if choices else SIMILAR
 
 
 def as_ranks(run: Run, tasks: Sequence[Task], scored: Scored, scores: NDArray[Any]) -> list[Rank]:
@@ -288,7 +294,7 @@ def wanted_scores(run: Run, scored: Scored, audit: NDArray[Any]) -> NDArray[np.f
     others = np.flatnonzero(~audit)
     unsure, fraction = scored.uncertainty[others], run.system.settings.audit_fraction
     placing: dict[str, Any] = {"audit": audit[others], "audit_fraction": fraction, "labelled": (0, 0), "rng": run.rng}
-    sequence = order(urgency(scored)[others], scored.embeddings[others], **placing)
+    sequence = order(urgency(scored)[others], scored.embeddings[others], similar=similar(run, scored), **placing)
     wanted[others] = certainties(unsure, sequence)
     if audit.any():
         wanted[audit] = run.rng.choice(places(run, 1 - scored.uncertainty), int(audit.sum()))

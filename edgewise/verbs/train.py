@@ -23,6 +23,7 @@ from edgewise.services.jobs import Progress
 from edgewise.services.mirror import version_message
 from edgewise.services.registry import Card, head_folder
 from edgewise.services.store import Project, Version
+from edgewise.verbs.files.datasets import keep_lessons
 from edgewise.verbs.judge import Judgement, judge
 from edgewise.verbs.lessons import HELD_OUT_MOST, Lesson, lesson_of
 from edgewise.verbs.scoring import part
@@ -122,6 +123,7 @@ def keep_snapshot(system: System, project: Project, every: Sequence[Lesson]) -> 
     snapshot = content.hexdigest()
     rows = [(task, digests[task], tuple(sorted(ids))) for task, ids in sorted(annotations.items())]
     system.store.add_snapshot(project.key, snapshot, rows)
+    keep_lessons(system, project, snapshot, every)
     return snapshot
 
 

@@ -78,6 +78,7 @@ def _project_paths(verbs: Sequence[str]) -> Json:
             "get": _call("What the language model is told", "Instructions", [_PROJECT]),
             "put": _call("Tell it something else: a new version", "Instructions", [_PROJECT], body="InstructionsBody"),
         },
+        "/projects/{ls_id}/llm_runs": {"get": _call("What was sent to which language model", "LlmRuns", [_PROJECT])},
         "/projects/{ls_id}/reports": {"get": _call("What was measured, newest first", "Reports", [_PROJECT, _LIMIT])},
         "/projects/{ls_id}/reports/{report_id}": {"get": _call("One report, whole", "Object", [_PROJECT, _REPORT])},
         "/projects/{ls_id}/{verb}": {
@@ -146,6 +147,7 @@ _ANSWERS: Json = {
     "Noted": _object(status=_STRING),
     "Versions": _object(versions={"type": "array", "items": _STRING}),
     "Jobs": _object(jobs={"type": "array", "items": _OBJECT}),
+    "LlmRuns": _object(runs={"type": "array", "items": _OBJECT}),
     "Reports": _object(reports={"type": "array", "items": _OBJECT}),
     "Ready": _object(ready={"type": "boolean"}),
     "Instructions": _object(

@@ -152,6 +152,10 @@ def _add_project_calls(app: Flask, backend: Backend) -> None:
 
 
 def _add_report_calls(app: Flask, backend: Backend) -> None:
+    @app.get(f"{PROJECT}/llm_runs")
+    def llm_runs(ls_id: int) -> Response:
+        return _answer({"runs": backend.llm_runs(ls_id)})
+
     @app.get(f"{PROJECT}/reports")
     def reports(ls_id: int) -> Response:
         return _answer({"reports": backend.reports(ls_id, _limit(request.args.get("limit")))})

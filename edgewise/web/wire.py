@@ -153,6 +153,10 @@ class Backend(Protocol):
         """One of them, with `report`. NotFound."""
         ...
 
+    def llm_runs(self, ls_id: int) -> list[Json]:
+        """Runs of language models, newest first: what was sent to whom, and what it cost."""
+        ...
+
     def ready(self) -> Json:
         """What works: `ready`, a bool, and parts for people."""
         ...

@@ -97,9 +97,9 @@ def run(
         status = edgewise.wait(project, partial(serves_another, than=seen), within_s=600)
         seen = served(status)
         done += follow_the_order(edgewise, project, annotators)
-        count = int(status["model_version"]["examples"])
+        count = examples(status, seen)
         at_random = beside.submit(random_order, course, count, scratch)
-        points.append(Point(count, scores_of(edgewise, course, status), done, at_random))
+        points.append(Point(count, scores_of(edgewise, course, seen), done, at_random))
         if done >= course.last and len(points) >= 3:
             beside.shutdown()
             return points
@@ -111,6 +111,11 @@ def served(status: Any) -> str | None:
     """The version whose order Label Studio follows, once that order is there whole."""
     release = status["release"]
     return release["version"] if release and release["whole"] else None
+
+
+def examples(status: Any, version: str | None) -> int:
+    """How many tasks a version learned from; a newer one may serve already."""
+    return next(int(known["examples"]) for known in status["versions"] if known["id"] == version)
 
 
 def serves_another(status: Any, than: str | None) -> bool:
@@ -159,9 +164,8 @@ def score(course: Course, head: Head, folder: Path) -> float:
     return float(scores.overall.f1 if head.kind == "spans" else scores.macro_f1)
 
 
-def scores_of(edgewise: RunningEdgewise, course: Course, status: Any) -> Scores:
-    """Test scores of the serving version, read from its folder."""
-    version = status["model_version"]["id"]
+def scores_of(edgewise: RunningEdgewise, course: Course, version: str | None) -> Scores:
+    """Test scores of a version, read from its folder."""
     (folder,) = (edgewise.data / "models").glob(f"*/*/{version}/heads")
     return {head.from_name: score(course, head, folder / head.from_name) for head in course.heads}
 

@@ -88,11 +88,11 @@ def test_a_task_is_asked_for_by_the_strategies_that_made_the_order(
 ) -> None:
     system = make_system(baseline_model_name=str(tiny_base), **PATIENT)
     project = live(system, mixed)
-    answer = select_samples(system, project, 5, "entropy", None)
+    answer = select_samples(system, project, 5, "margin", None)
     assert len(answer["task_ids"]) == 5
     assert all(0 < sample["uncertainty"] < 1 for sample in answer["samples"])
     assert select_samples(system, project, 5, "boundary", None) == answer
-    with pytest.raises(Conflict, match="'boundary' and 'entropy'"):
+    with pytest.raises(Conflict, match="'boundary' and 'margin'"):
         select_samples(system, project, 5, "mnlp", None)
     with pytest.raises(InputError, match="least_confidence"):
         select_samples(system, project, 5, "luck", None)

@@ -113,6 +113,10 @@ class MemoryBackend:
         self.queued[job["id"]] = job
         return job
 
+    def llm_runs(self, ls_id: int) -> list[Json]:
+        self._try()
+        return [{"run": 1, "endpoint": "http://127.0.0.1:1"}]
+
     def reports(self, ls_id: int, limit: int) -> list[Json]:
         self._try()
         return [{"id": "r1", "kind": "plan", "at": "2026-11-21T00:00:00+00:00"}][:limit]

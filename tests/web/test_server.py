@@ -411,3 +411,7 @@ def test_reports_are_listed_and_read_by_their_id(client: FlaskClient) -> None:
     whole = client.get(f"/projects/7/reports/{one['id']}").json
     assert whole == one | {"report": {"tasks": 3}}
     refused(client.get("/projects/7/reports/none"), 404)
+
+
+def test_what_was_sent_to_whom_is_told(client: FlaskClient) -> None:
+    assert client.get("/projects/7/llm_runs").json == {"runs": [{"run": 1, "endpoint": "http://127.0.0.1:1"}]}
