@@ -47,6 +47,7 @@ screenshots: $(DEV_READY) $(STUDIO_READY)
 bench: $(DEV_READY) $(STUDIO_READY)
 	@$(BIN)/python -m benchmarks.rank examples/wikigold/test.jsonl
 	@$(BIN)/python -m benchmarks.push
+	@$(BIN)/python -m benchmarks.classification examples/banking77
 
 mlflow: $(READY)
 	@MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --host 127.0.0.1 --port $(MLFLOW_PORT) \
@@ -80,7 +81,7 @@ test-peers: $(DEV_READY)
 	@sh tests/peers/build.sh
 	@$(BIN)/pytest $(PYTEST_ARGS) tests/peers
 
-test-long: $(DEV_READY)
+test-long: $(DEV_READY) $(STUDIO_READY)
 	@$(BIN)/pytest $(PYTEST_ARGS) tests/long
 
 compose-test: $(READY)

@@ -1,5 +1,6 @@
-"""The long tests run the terminal as its own tests do."""
+"""What takes many minutes: `make test-long`. It runs the terminal, and the whole system, as their own tests do."""
 
 from tests.cli.conftest import run
+from tests.live.conftest import gold_annotators, start_edgewise
 
-__all__ = ["run"]
+__all__ = ["gold_annotators", "run", "start_edgewise"]
