@@ -90,6 +90,7 @@ def test_a_language_model_is_planned_and_measured_from_a_terminal(
     project = studio_project.id
     with edgewise(label_studio, tmp_path / "server", **asked) as server:
         assert run("connect", "-p", project, "--url", server.url).code == 0
+        assert run("sync", "-p", project).code == 0  # else there may be no task yet to ask about
         planned = run("plan", "-p", project, "--tasks", 3)
         assert planned.code == 0, planned.err
         assert "tasks left" in planned.out
