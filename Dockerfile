@@ -29,11 +29,9 @@ RUN groupadd --system --gid 10001 edgewise \
 COPY --from=packages /opt/edgewise /opt/edgewise
 WORKDIR /app
 COPY . .
-RUN printf '#!/opt/edgewise/bin/python\nfrom edgewise.cli.app import main\n\nmain()\n' > /opt/edgewise/bin/edgewise \
- && chmod 755 /opt/edgewise/bin/edgewise
 RUN rm requirements*.txt && /opt/edgewise/bin/python -m compileall -q . && chmod -R a+rX .
 # /data holds all that is kept; /tmp is all that is written besides. So the root file system may be read-only.
-ENV PATH=/opt/edgewise/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=/app \
+ENV PATH=/opt/edgewise/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     HOST=0.0.0.0 PORT=9090 DATA_DIR=/data HF_HOME=/data/huggingface HOME=/tmp OMP_WAIT_POLICY=PASSIVE
 USER 10001:10001
 EXPOSE 9090

@@ -9,6 +9,8 @@ MLFLOW_PORT ?= 5000
 
 BIN := .venv/bin
 READY := .venv/.ready
+# It measures milliseconds, so nothing may run beside it.
+TIMED := tests/live/test_webhooks.py
 DEV_READY := .venv/.ready-dev
 STUDIO_READY := .venv-label-studio/.ready
 
@@ -29,7 +31,8 @@ worker: $(READY)
 
 test: $(DEV_READY) $(STUDIO_READY) check
 	@sh tests/system-packages.sh
-	@$(BIN)/pytest $(PYTEST_ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --deselect $(TIMED) $(PYTEST_ARGS)
+	@$(BIN)/pytest $(TIMED) $(PYTEST_ARGS)
 
 check: $(DEV_READY)
 	@$(BIN)/ruff check .

@@ -26,6 +26,7 @@ from edgewise.services.llm import (
     Chat,
     ChatAnswer,
     ChatRequest,
+    ModelRefused,
     ModelUnavailable,
     RequestRefused,
     Spend,
@@ -117,6 +118,9 @@ class _Run:
         except BudgetSpent:
             self.stop()
             return None
+        except ModelRefused:
+            self.stop()  # here, before this thread takes another text: a no to all is heard once by each
+            raise
         except (Unreadable, RequestRefused) as error:
             return self._failed(error, account)
         except ModelUnavailable as error:

@@ -8,6 +8,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
+from collections.abc import Callable
+
+import pytest
 from hypothesis import settings
 
 from tests.studio_fixture import label_studio, personal_token, studio, studio_project
@@ -17,3 +20,20 @@ settings.register_profile("ci", derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 __all__ = ["label_studio", "personal_token", "studio", "studio_project"]
+
+MEASURED = "measured"
+
+
+@pytest.fixture
+def measured(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Figures that a test found, shown at the end of the run: what it prints itself is lost in a worker of xdist."""
+    return lambda text: record_property(MEASURED, text)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """All figures, whether their test passed or not."""
+    reports = [one for outcome in ("passed", "failed") for one in terminalreporter.stats.get(outcome, [])]
+    found = [text for one in reports for name, text in one.user_properties if name == MEASURED and one.when == "call"]
+    if found:
+        terminalreporter.section(MEASURED)
+        terminalreporter.write_line("\n\n".join(map(str, found)))

@@ -6,7 +6,6 @@ what they are given must be the stored order. The same recipe on as many tasks d
 
 import random
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -184,13 +183,13 @@ def random_order(course: Course, count: int, scratch: Path) -> Scores:
     return found
 
 
-def report(title: str, points: Sequence[Point], *more: str) -> None:
+def report(title: str, points: Sequence[Point], *more: str) -> str:
     """The curves beside random order."""
-    lines = ["", title, "learned from | head       | our order | random order"]
+    lines = [title, "learned from | head       | our order | random order"]
     for point in points:
         at_random = point.at_random.result()
         lines += [
             f"{point.examples:12d} | {name:10} | {ours:9.3f} | {at_random[name]:12.3f}"
             for name, ours in point.ours.items()
         ]
-    sys.stdout.write("\n".join([*lines, *more]) + "\n")
+    return "\n".join([*lines, *more])

@@ -1,7 +1,7 @@
 """The live active-learning loop, from an empty project to 200 labels, as two annotators and their engineer meet it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,16 +26,15 @@ def test_the_loop_goes_round_on_a_real_label_studio(
     studio: Studio,
     annotators: list[Annotator],
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    measured: Callable[[str], None],
 ) -> None:
     edgewise = start_edgewise(START_TRAINING_EACH_N_UPDATES=str(COURSE.every))
     project, tasks = start(COURSE, studio, edgewise)
     points = run(COURSE, (edgewise, project, tasks), annotators, tmp_path)
     seen_by_people = look(label_studio, project, shots(tmp_path))
     plain = score(COURSE, HEAD, plain_trainer(lesson(edgewise, project), wikigold.LABELS, tmp_path / "plain"))
-    with capsys.disabled():
-        beside = f"a plain Trainer on the last version's labels: {plain:.3f}"
-        report("wikigold: strict entity F1 on 300 test sentences", points, beside)
+    beside = f"a plain Trainer on the last version's labels: {plain:.3f}"
+    measured(report("wikigold: strict entity F1 on 300 test sentences", points, beside))
     first, last = (point.ours[HEAD.from_name] for point in (points[0], points[-1]))
     assert seen_by_people.regions, "the next task comes with pre-labels drawn"
     assert len(seen_by_people.scores) >= 5

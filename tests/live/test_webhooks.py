@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -45,7 +44,7 @@ def project(label_studio: RunningStudio, studio: Studio, server: RunningEdgewise
 
 
 def test_hundreds_of_webhooks_lead_to_two_trainings_at_most_and_are_answered_at_once_meanwhile(
-    server: RunningEdgewise, project: StudioProject, capsys: pytest.CaptureFixture[str]
+    server: RunningEdgewise, project: StudioProject, measured: Callable[[str], None]
 ) -> None:
     rows = wikigold.rows("train")
     labelled(project, rows[:FIRST])
@@ -58,8 +57,8 @@ def test_hundreds_of_webhooks_lead_to_two_trainings_at_most_and_are_answered_at_
         setup = others.submit(probes, lambda: ask(server, "POST", "/setup", told))
         busy = burst(server, project)
     assert training(server.status(project.id)), "the training was over too soon to show anything"
-    with capsys.disabled():
-        report(("before", at_rest), ("while training", busy), ("health", health.result()), ("setup", setup.result()))
+    named = ("before", at_rest), ("while training", busy), ("health", health.result()), ("setup", setup.result())
+    measured(report(*named))
     done = server.wait(project.id, lambda status: quiet(status) and not training(status))
     assert 1 <= len([job for job in every_job(server, project) if job.kind == "train"]) <= 2
     assert done["labels_since_last_training"] == 0
@@ -165,7 +164,7 @@ def quantile(took: Sequence[float], share: float) -> float:
     return float(np.quantile(took, share))
 
 
-def report(*named: tuple[str, Sequence[float]]) -> None:
+def report(*named: tuple[str, Sequence[float]]) -> str:
     """What was measured, beside the machine's load."""
     lines = [
         f"{name}: p50 {quantile(took, 0.5) * 1e3:.0f} ms, p99 {quantile(took, 0.99) * 1e3:.0f} ms, "
@@ -173,4 +172,4 @@ def report(*named: tuple[str, Sequence[float]]) -> None:
         for name, took in named
     ]
     load = " ".join(f"{number:.1f}" for number in os.getloadavg())
-    sys.stdout.write("\n".join(["", *lines, f"load {load}"]) + "\n")
+    return "\n".join([*lines, f"load {load}"])

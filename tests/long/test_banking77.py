@@ -1,9 +1,7 @@
 """What the terminal's train and predict reach on all of banking77, and TF-IDF with logistic regression beside it."""
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 from examples.banking77 import FOLDER, rows
 from tests.cli.conftest import Run, rows_of
@@ -25,13 +23,12 @@ def plain_accuracy() -> float:
     return float(plain.score([row["text"] for row in asked], [row["label"] for row in asked]))
 
 
-def test_nine_of_ten_messages_to_a_bank_are_understood(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nine_of_ten_messages_to_a_bank_are_understood(run: Run, measured: Callable[[str], None]) -> None:
     assert run("train", "-i", FOLDER / "train.jsonl", "-o", "banking.model").code == 0
     assert run("predict", "--model-dir", "banking.model", "-i", FOLDER / "test.jsonl", "-o", "out.csv").code == 0
     made = rows_of(Path("out.csv"))
     assert [row["id"] for row in made] == [row["id"] for row in rows("test")]
     accuracy = sum(row["predicted_label"] == row["label"] for row in made) / len(made)
     found = f"accuracy {accuracy:.3f}; TF-IDF and logistic regression {plain_accuracy():.3f}"
-    with capsys.disabled():
-        sys.stdout.write(f"\nbanking77, 77 intents, {len(made):,} test rows: {found}\n")
+    measured(f"banking77, 77 intents, {len(made):,} test rows: {found}")
     assert accuracy >= GOOD

@@ -1,5 +1,6 @@
 """The loop with Choices, and with two heads at once, from an empty project, as two annotators meet it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,14 +24,13 @@ def test_every_head_learns_in_the_loop(
     studio: Studio,
     gold_annotators: GoldAnnotators,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    measured: Callable[[str], None],
 ) -> None:
     course = COURSES[name]
     edgewise = start_edgewise(START_TRAINING_EACH_N_UPDATES=str(course.every))
     project, tasks = start(course, studio, edgewise)
     points = run(course, (edgewise, project, tasks), gold_annotators(course.sample, course.train), tmp_path)
-    with capsys.disabled():
-        report(f"{name}: strict entity F1 of Labels, macro F1 of Choices", points)
+    measured(report(f"{name}: strict entity F1 of Labels, macro F1 of Choices", points))
     assert len(points) >= 3, "one training by command, and at least two by itself"
     for head in course.heads:
         assert points[-1].ours[head.from_name] - points[0].ours[head.from_name] >= 0.10

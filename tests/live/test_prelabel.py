@@ -3,11 +3,10 @@
 import os
 import signal
 import sqlite3
-import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,7 @@ def asking(model: GoldModel) -> dict[str, str]:
 
 @pytest.mark.timeout(600)
 def test_a_language_model_labels_until_a_trained_one_takes_over(
-    start_edgewise: Start, studio: Studio, annotators: list[Annotator], capsys: pytest.CaptureFixture[str]
+    start_edgewise: Start, studio: Studio, annotators: list[Annotator], measured: Callable[[str], None]
 ) -> None:
     rows = wikigold.rows("train")[:TASKS]
     project, tasks = wikigold_project(studio, rows)
@@ -73,11 +72,10 @@ def test_a_language_model_labels_until_a_trained_one_takes_over(
     listed = tab(studio, project)
     open_rows = {task: row for task, row in by_task.items() if task not in audit | labelled}
     assert listed == disagreements(edgewise, predictions_of(annotators[0], project), open_rows, trained)
-    with capsys.disabled():
-        sys.stdout.write(
-            f"\nlanguage model on {TASKS} tasks: {second['spend']['calls']} calls in run 2, "
-            f"{second['sent']['demonstrations']} demonstrations; disagreement lists {len(listed)} tasks\n"
-        )
+    measured(
+        f"language model on {TASKS} tasks: {second['spend']['calls']} calls in run 2, "
+        f"{second['sent']['demonstrations']} demonstrations; disagreement lists {len(listed)} tasks"
+    )
 
 
 def check_spend(said: Any, calls: int) -> None:
