@@ -1,5 +1,5 @@
 # Two commands do all the set-up: `make run` to see it work, `make test` to prove it.
-# The rest: make serve | worker | check | format | bench | test-peers | test-long | compose-test | screenshots | mlflow | lock | clean
+# The rest: make serve | worker | check | format | bench | studies | documents | test-peers | test-long | compose-test | screenshots | mlflow | lock | clean
 
 PYTHON ?= python3.11
 RUN_DIR ?= .run
@@ -18,7 +18,7 @@ STUDIO_READY := .venv-label-studio/.ready
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: test-peers test-long compose-test screenshots run serve worker test check format bench mlflow lock clean setup
+.PHONY: documents studies test-peers test-long compose-test screenshots run serve worker test check format bench mlflow lock clean setup
 
 run: $(READY) $(STUDIO_READY)
 	@$(BIN)/python -m examples.demo --folder $(RUN_DIR) --label-studio-port $(LABEL_STUDIO_PORT) --port $(PORT)
@@ -45,7 +45,21 @@ format: $(DEV_READY)
 	@$(BIN)/ruff format .
 
 screenshots: $(DEV_READY) $(STUDIO_READY)
-	@EDGEWISE_SCREENSHOTS=$(CURDIR)/docs $(BIN)/pytest -q tests/live/test_loop.py
+	@EDGEWISE_SCREENSHOTS=$(CURDIR)/docs $(BIN)/pytest -q tests/live/test_loop.py tests/live/test_dashboard.py
+
+# What the commands print, into docs/commands.md and docs/help.md.
+documents: $(DEV_READY) $(STUDIO_READY)
+	@$(BIN)/python -m tests.cli.commands_doc
+	@EDGEWISE_DOCUMENTS=1 $(BIN)/pytest -q tests/cli/test_commands_on_a_project.py
+
+# The long measurements behind the README's figures; resumable. DATA: a folder with wnut17, banking77 and snips_intent.
+studies: $(DEV_READY)
+	@$(BIN)/python -m benchmarks.simulate_wikigold
+	@$(BIN)/python -m benchmarks.label_errors
+	@$(BIN)/python -m benchmarks.saving banking77
+	@$(BIN)/python -m benchmarks.freeal
+	@$(BIN)/python -m benchmarks.coverage $(DATA)
+	@$(BIN)/python -m benchmarks.stopping $(DATA)
 
 bench: $(DEV_READY) $(STUDIO_READY)
 	@$(BIN)/python -m benchmarks.rank examples/wikigold/test.jsonl

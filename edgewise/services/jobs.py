@@ -29,7 +29,12 @@ LANES = (
     "prelabel",
     "train",
 )  # each one job at a time; a worker of several lanes takes the quickest first
-LANE_OF = {lane: lane for lane in LANES} | {"evaluate-llm": "prelabel", "plan": "prelabel"}  # the others are light
+LANE_OF = {lane: lane for lane in LANES} | {
+    "evaluate-llm": "prelabel",
+    "plan": "prelabel",
+    "label-errors": "prelabel",
+    "saving": "prelabel",
+}  # the others are light
 FAULTS = 3  # so often may a job end unexpectedly before we give it up
 LOST_AFTER = timedelta(seconds=30)
 RECORD_WITHIN_S = 60  # how long we try to write down how a job ended

@@ -48,6 +48,7 @@ def version_message(project: Project, version: Version, folder: Path) -> Json:
         "edgewise.state": version.state + (" (provisional)" if version.provisional else ""),
         "edgewise.reason": version.reason,
         "edgewise.weights": version.weights_hash,
+        "edgewise.code": version.code,
         "edgewise.project": project.address,
     }
     metrics = {"examples": version.examples, "scores": version.scores, "label_count": version.label_counts}

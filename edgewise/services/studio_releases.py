@@ -23,6 +23,7 @@ TASK_FIELDS = (
     "id,data,annotations,updated_at,overlap,"
     "result,was_cancelled,ground_truth,completed_by,lead_time,parent_prediction,result_count"
 )
+PREDICTION_FIELDS = "id,predictions,model_version,result"
 LISTED_VERSIONS_LIMIT = 500  # Label Studio cuts its text of a task's versions there
 
 
@@ -56,6 +57,16 @@ class Bulk:
             filters = [_filter("id", "in_list", "List", ids[start : start + IDS_PER_QUERY])]
             for page in self._pages(project_id, filters, TASK_FIELDS, IDS_PER_QUERY):
                 found += page
+        return found
+
+    def predictions(self, project_id: int, task_ids: Sequence[int] | set[int]) -> list[Json]:
+        """All predictions of the given tasks, of every version: dicts with id, task, model_version, result."""
+        found: list[Json] = []
+        ids = sorted(set(task_ids))
+        for start in range(0, len(ids), IDS_PER_QUERY):
+            filters = [_filter("id", "in_list", "List", ids[start : start + IDS_PER_QUERY])]
+            for page in self._pages(project_id, filters, PREDICTION_FIELDS, IDS_PER_QUERY):
+                found += [one | {"task": task["id"]} for task in page for one in task.get("predictions") or []]
         return found
 
     def task_ids(self, project_id: int) -> set[int]:

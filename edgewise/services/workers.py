@@ -30,7 +30,7 @@ from edgewise.settings import Settings
 CHILD_COMMAND = (sys.executable, "-m", "edgewise", "job")
 WORKER_COMMAND = (sys.executable, "-m", "edgewise", "work")
 HEAVY_LANES = frozenset({"train", "rank"})
-HEAVY_KINDS = ("evaluate-llm",)  # it asks the trained model too
+HEAVY_KINDS = ("evaluate-llm", "label-errors")  # they ask a trained model too, or train some
 PRUNE_EVERY_S = 3600.0
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,9 @@ from edgewise.errors import NotFound
 from edgewise.labels.schema import parse_schema
 from edgewise.verbs import answer
 from edgewise.verbs.connect import note_address
+from edgewise.verbs.numbers.summary import numbers
 from edgewise.verbs.serving import rollback
-from edgewise.verbs.status import gauges, job_summary, llm_runs, ready, told
+from edgewise.verbs.status import gauges, job_summary, llm_runs, overview, ready, told
 from edgewise.verbs.status import status as status_of
 from edgewise.verbs.system import System
 
@@ -82,6 +83,14 @@ class Backend:
     def status(self, ls_id: int) -> Json:
         """Where a project stands."""
         return status_of(self.system, self.system.project(ls_id))
+
+    def projects(self) -> list[Json]:
+        """All projects in short."""
+        return overview(self.system)
+
+    def numbers(self, ls_id: int) -> Json:
+        """What has been measured of a project."""
+        return numbers(self.system, self.system.project(ls_id))
 
     def instructions(self, ls_id: int) -> Json:
         """What the language model is told of the project."""

@@ -13,7 +13,7 @@ from edgewise.errors import StudioGone, StudioRefused, Unavailable
 from edgewise.services.jobs import Progress
 from edgewise.services.store import Project
 from edgewise.verbs.answer import LIVE
-from edgewise.verbs.doctor import examine
+from edgewise.verbs.doctor import examine, in_words
 from edgewise.verbs.sync import refresh_project
 from edgewise.verbs.system import System, folder_name
 from edgewise.verbs.views import drop as drop_views
@@ -49,6 +49,7 @@ def connect(system: System, project: Project, progress: Progress) -> None:
     is_new = system.by_key(project.key).state == "connecting"  # it may have been paused meanwhile
     remember(system, project, state="live" if is_new else None, checks=checks)
     system.queue.enqueue("sync", project.key)
+    progress(1.0, in_words(checks))
 
 
 def remember(system: System, project: Project, *, state: str | None = None, **facts: Any) -> Project:

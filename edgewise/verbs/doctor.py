@@ -18,7 +18,15 @@ def doctor(system: System, project: Project, progress: Progress) -> None:
     """Examine the connection and keep the result for status."""
     checks = examine(system, project)
     system.store.remember_connection(project.key, {"checks": checks})
-    progress(1.0, f"{sum(not check['ok'] for check in checks)} of {len(checks)} checks failed")
+    progress(1.0, in_words(checks))
+
+
+def in_words(checks: Sequence[Check]) -> str:
+    """How an examination ended, in a sentence."""
+    failed = [str(check["check"]) for check in checks if not check["ok"]]
+    if not failed:
+        return f"All {len(checks)} checks passed."
+    return f"{len(failed)} of {len(checks)} checks failed: not so that {'; '.join(failed)}."
 
 
 def examine(system: System, project: Project) -> list[Check]:

@@ -4,26 +4,30 @@ Never on what it was trained on: on the audit tasks; while those are too few, ou
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgewise.labels.schema import Schema
+from edgewise.errors import DataError
+from edgewise.labels.schema import Head, Schema
 from edgewise.labels.spans import Span
+from edgewise.labels.texts import text_of
 from edgewise.learning import evaluation
 from edgewise.learning.evaluation import Gate
 from edgewise.learning.inference import answers as spans_by
 from edgewise.learning.inference import load_trained
 from edgewise.learning.training import Recipe, out_of_fold
 from edgewise.services.registry import head_folder
-from edgewise.services.store import Project, Version
-from edgewise.verbs.lessons import Lesson, Spans
+from edgewise.services.store import Project, Task, Version
+from edgewise.verbs.lessons import HELD_OUT_MOST, Lesson, Spans
 from edgewise.verbs.scoring import part
 from edgewise.verbs.system import System, folder_name
 
 HELD_OUT_ENOUGH = 30
+SHOWN_ENOUGH = 50  # below, people are shown scores out of fold
 FOLDS = 2  # each costs a training of its own, and people wait for the new order
 
 Report = Callable[[float], None]
@@ -78,7 +82,7 @@ def judge(
     taught, held_out, parent = material
     staged, recipes = how
     answers = {
-        "held_out": held_out_answers(system, staged, held_out),
+        "held_out": held_out_answers(system, project, staged, held_out),
         "out_of_fold": out_of_fold_answers(system, (taught, held_out), recipes, report),
     }
     gates, scores = {}, {}
@@ -89,21 +93,38 @@ def judge(
     return Judgement(gates, scores, answers)
 
 
-def held_out_answers(system: System, staged: Path, held_out: Sequence[Lesson]) -> Answers:
-    """What the new heads say about the audit tasks: texts that no version was ever trained on."""
+def held_out_answers(system: System, project: Project, staged: Path, held_out: Sequence[Lesson]) -> Answers:
+    """What the new heads say about the audit tasks: texts that no version was ever trained on.
+
+    Also about those that are still to be labelled: so a version can be scored on them when its weights are gone.
+    """
+    waiting = next_audit_tasks(system, project, HELD_OUT_MOST)
     answers: Answers = {}
     for lesson in held_out:
         name = lesson.head.from_name
-        if lesson.tasks:
-            answers[name] = answers_of(system, head_folder(staged, name), lesson, lesson.ids)
+        texts = dict(zip(lesson.ids, lesson.texts, strict=True))
+        for task in waiting:
+            with suppress(DataError):  # another head may read it
+                if len(texts) < HELD_OUT_MOST:
+                    texts.setdefault(task.task_id, text_of(task.data, lesson.head))
+        if texts:
+            answers[name] = answers_of(system, head_folder(staged, name), lesson.head, texts)
     return answers
 
 
-def answers_of(system: System, folder: Path, lesson: Lesson, wanted: Sequence[int]) -> Spans:
-    """A model folder's answers on some tasks of a lesson."""
-    texts = dict(zip(lesson.ids, lesson.texts, strict=True))
-    model = load_trained(folder, lesson.head, max_length=system.settings.max_sequence_length)
-    return dict(zip(wanted, spans_by(model, [texts[task] for task in wanted]), strict=True))
+def next_audit_tasks(system: System, project: Project, limit: int) -> list[Task]:
+    """The open audit tasks that people will meet first."""
+    store, key = system.store, project.key
+    audit = set(store.open_task_ids(key, audit=True))
+    ordered = store.order(key, project.active_release) if project.active_release is not None and audit else []
+    first = [task for task in ordered if task in audit]
+    return list(store.tasks(key, [*first, *sorted(audit - set(first))][:limit]).values())
+
+
+def answers_of(system: System, folder: Path, head: Head, texts: Mapping[int, str]) -> Spans:
+    """A model folder's answers on texts, by task id."""
+    model = load_trained(folder, head, max_length=system.settings.max_sequence_length)
+    return dict(zip(texts, spans_by(model, list(texts.values())), strict=True))
 
 
 def out_of_fold_answers(
@@ -116,7 +137,7 @@ def out_of_fold_answers(
     taught, held_out = material
     answers: Answers = {}
     for number, (lesson, held) in enumerate(zip(taught, held_out, strict=True)):
-        if len(held.tasks) < HELD_OUT_ENOUGH and len(lesson.tasks) >= 2 * FOLDS:
+        if len(held.tasks) < SHOWN_ENOUGH and len(lesson.tasks) >= 2 * FOLDS:
             found = out_of_fold(
                 lesson.documents,
                 lesson.head,
@@ -174,7 +195,8 @@ def parent_answers(system: System, project: Project, parent: Version, purpose: s
     missing = [task for task in lesson.ids if task not in known and task not in seen]
     if missing:
         folder = system.registry.folder(folder_name(project), parent.id, name)
-        known |= answers_of(system, folder, lesson, missing)
+        texts = dict(zip(lesson.ids, lesson.texts, strict=True))
+        known |= answers_of(system, folder, lesson.head, {task: texts[task] for task in missing})
     return known
 
 

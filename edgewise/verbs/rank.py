@@ -10,6 +10,8 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,8 +24,9 @@ from edgewise.learning.selection import SIMILAR, certainties, close, diverse_ord
 from edgewise.services.jobs import Progress
 from edgewise.services.store import Project, Rank, Release, Task, Version
 from edgewise.verbs.disagreement import is_newer, list_them, weigh
+from edgewise.verbs.numbers.settled import note_changed
 from edgewise.verbs.scoring import Model, Scored, models_of, readable, scales_of, score
-from edgewise.verbs.sync import NO_RELEASE
+from edgewise.verbs.sync import NO_RELEASE, catch_up
 from edgewise.verbs.system import System, schema_of, source_of
 from edgewise.verbs.trust import asked
 
@@ -34,6 +37,8 @@ HEAD_RANDOM = 500
 CHUNK = 1000
 COLD_HEAD = 0.5  # in the cold start the diverse head takes the scores below, what follows at random those above
 ENOUGH_PLACES = 50
+ON_SCREEN = timedelta(hours=1)  # nobody looks at one task for longer
+RELEASES_THERE_MOST = 6  # each is a prediction for every open task
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ def rank(system: System, project: Project, progress: Progress) -> None:
         activate(run)
         count_head(run, time.monotonic() - began)
     rank_rest(run, progress)
+    note_changed(system, project, run.release.n)
     retire_older(run)
     list_them(system, project)
     progress(1.0, f"{run.name} is active")
@@ -311,17 +317,28 @@ def places(run: Run, certainty: NDArray[np.float64]) -> Sequence[float] | NDArra
     return [rank.score for rank in store.ranks(key, n, drawn).values()] or certainty
 
 
+def first_on_screen(releases: Iterable[Release], before: int) -> int:
+    """The first release of which somebody may have a task open: `before`, or one that served within the hour."""
+    since = datetime.now(UTC) - ON_SCREEN
+    newest = sorted(releases, key=lambda release: release.n, reverse=True)[:RELEASES_THERE_MOST]
+    recent = [older.n for newer, older in pairwise(newest) if newer.created_at > since]
+    return min([before, *recent])
+
+
 def retire_older(run: Run) -> None:
-    """Remove the releases older than the one before this, there and here, and what was pushed twice."""
+    """Remove the releases older than the one before this here, and what was pushed twice; there, older ones than may
+    be on anybody's screen: Label Studio refuses what began from a deleted prediction, and its page does not say so."""
     system, key = run.system, run.project.key
     kept = sorted(release.n for release in system.store.releases(key) if release.n <= run.release.n)[-2:]
     there = system.studio.model_versions(run.project.ls_id)
     if there.get(run.name, 0) > len(system.store.taken_scores(key, run.release.n)):
         # A push that we gave up arrived after all, later than the next run asked what is there.
         system.studio.remove_doubles(run.project.ls_id, run.name)
-    for n in numbers(there):
-        if n < min(kept):
-            system.studio.delete_model_version(run.project.ls_id, release_name(n))
+    past = [n for n in numbers(there) if n < first_on_screen(system.store.releases(key), min(kept))]
+    if past:
+        catch_up(system, system.by_key(key), run.schema)
+    for n in past:
+        system.studio.delete_model_version(run.project.ls_id, release_name(n))
     for release in system.store.releases(key):
         if release.n < min(kept) and release.state != "retired":
             system.store.drop_ranks(key, release.n)

@@ -54,6 +54,28 @@ def status(system: System, project: Project) -> Json:
     }
 
 
+def overview(system: System) -> list[Json]:
+    """Every project that is still there, in short, by Label Studio's id."""
+    busy: dict[int | None, set[str]] = {}
+    for job in system.store.running_jobs():
+        busy.setdefault(job.project_key, set()).add(job.kind)
+    ours = [one for one in system.store.projects() if one.address == system.address and one.state != "gone"]
+    return [in_short(system, one, busy.get(one.key, set())) for one in sorted(ours, key=lambda one: one.ls_id)]
+
+
+def in_short(system: System, project: Project, running: set[str]) -> Json:
+    """A project as a list of them shows it."""
+    counts = system.store.counts(project.key)
+    return {
+        "project_id": project.ls_id,
+        "title": project.title,
+        "phase": phase_of(project, project.serving is not None, running),
+        "tasks": counts["tasks"],
+        "labelled": counts["labelled"] + counts["audit_labelled"],
+        "serving": project.serving,
+    }
+
+
 def phase_of(project: Project, has_version: bool, running: set[str]) -> str:
     """One word for where the project stands."""
     if project.state != "live":

@@ -5,7 +5,7 @@ nothing, so pages that shift while people annotate do no harm. A sweep compares 
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -18,6 +18,7 @@ from edgewise.labels.schema import Schema, parse_schema
 from edgewise.labels.texts import text_of
 from edgewise.services.jobs import Progress
 from edgewise.services.store import Project, Task
+from edgewise.verbs.numbers.suggestions import keep_suggestions
 from edgewise.verbs.system import System, epoch_of, folder_name, source_of
 
 log = logging.getLogger(__name__)
@@ -103,7 +104,13 @@ def leave(system: System, project: Project, progress: Progress) -> Project:
     return replace(project, state="gone")
 
 
-def read_changes(system: System, project: Project, schema: Schema, progress: Progress) -> None:
+def catch_up(system: System, project: Project, schema: Schema) -> None:
+    """Read what changed before a release is deleted: with it Label Studio forgets what began from its predictions."""
+    if project.watermark is not None:  # else the first sync is still at it
+        read_changes(system, project, schema, lambda done, words: None)
+
+
+def read_changes(system: System, project: Project, schema: Schema, progress: Callable[[float, str], None]) -> None:
     """Upsert every task changed since the watermark; when all of them are in it moves to the start of this reading.
 
     Not further: what changes on a page already read must be found by the next reading. Not at all if the labelling
@@ -123,14 +130,22 @@ def read_changes(system: System, project: Project, schema: Schema, progress: Pro
 
 def keep(system: System, project: Project, schema: Schema, page: Sequence[Mapping[str, Any]]) -> set[int]:
     """Upsert one page of raw tasks; returns the ids that changed."""
-    annotations = {raw["id"]: annotations_of(raw) for raw in page}
+    begun = system.store.begun_from(project.key, [raw["id"] for raw in page])
+    annotations = {raw["id"]: annotations_of(raw, begun) for raw in page}
     tasks = [task_row(system, project, schema, raw, annotations[raw["id"]]) for raw in page]
-    return system.store.upsert_tasks(project.key, tasks, annotations)
+    changed = system.store.upsert_tasks(project.key, tasks, annotations)
+    keep_suggestions(system, project, schema, [one for theirs in annotations.values() for one in theirs])
+    return changed
 
 
-def annotations_of(raw: Mapping[str, Any]) -> list[Annotation]:
-    """A raw task's annotations, as we keep them."""
-    return [parse_annotation(annotation, raw["id"]) for annotation in raw.get("annotations") or []]
+def annotations_of(raw: Mapping[str, Any], begun: Mapping[int, int]) -> list[Annotation]:
+    """A raw task's annotations, as we keep them. begun: annotation -> prediction, where we know it: Label Studio
+    forgets what an annotation began from when it deletes the release, and one that nobody opened would look like work.
+    """
+    return [
+        parse_annotation({**one, "parent_prediction": one.get("parent_prediction") or begun.get(one["id"])}, raw["id"])
+        for one in raw.get("annotations") or []
+    ]
 
 
 def task_row(

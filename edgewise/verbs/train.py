@@ -23,9 +23,11 @@ from edgewise.services.jobs import Progress
 from edgewise.services.mirror import version_message
 from edgewise.services.registry import Card, head_folder
 from edgewise.services.store import Project, Version
+from edgewise.verbs.code import code_version
 from edgewise.verbs.files.datasets import keep_lessons
 from edgewise.verbs.judge import Judgement, judge
 from edgewise.verbs.lessons import HELD_OUT_MOST, Lesson, lesson_of
+from edgewise.verbs.numbers.fixed_labels import fixed_labels
 from edgewise.verbs.scoring import part
 from edgewise.verbs.serving import serve
 from edgewise.verbs.sync import read_changes
@@ -234,6 +236,7 @@ def version_of(
         label_counts={lesson.head.from_name: label_counts(lesson) for lesson in taught},
         examples=max(len(lesson.tasks) for lesson in taught),
         weights_hash=card.weights_hash,
+        code=code_version(),
     )
 
 
@@ -244,6 +247,10 @@ def label_counts(lesson: Lesson) -> dict[str, int]:
 
 def keep_version(system: System, project: Project, version: Version, judgement: Judgement) -> Version:
     """List the version with its answers on audit tasks and out of fold, and tell the mirror."""
+    fixed = fixed_labels(system, project, version)
+    if fixed is not None:
+        reason = f"{version.reason} {fixed['sentence']}"
+        version = replace(version, reason=reason, settings=dict(version.settings) | {"fixed_labels": fixed})
     for purpose, by_task in judgement.rows().items():
         system.store.save_version_predictions(project.key, version.id, purpose, by_task)
     system.store.add_version(version)

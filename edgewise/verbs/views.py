@@ -10,7 +10,11 @@ from edgewise.verbs.system import System
 
 Json = dict[str, Any]
 
-TITLES = {"view": "Hardest first", "disagreement_view": "Model and language model disagree"}
+TITLES = {
+    "view": "Hardest first",
+    "disagreement_view": "Model and language model disagree",
+    "label_errors_view": "Likely label errors",
+}
 """Where project.connection keeps the id of a tab -> the tab's title."""
 LISTED_MOST = 500
 SHOWN_ANYWAY = {"tasks:predictions_score", "tasks:data"}
@@ -28,11 +32,24 @@ def keep_hardest(system: System, project: Project) -> Project:
 
 
 def keep_listed(system: System, project: Project, name: str, ids: Sequence[int]) -> Project:
-    """These tasks, by the same score. No tab is made only to be empty."""
-    if not ids and project.connection.get(name) is None:
+    """Those of these tasks that nobody has labelled yet, by the same score. No tab is made only to be empty."""
+    return _keep_listed(system, project, name, [listed(ids), UNLABELLED])
+
+
+def keep_labelled(system: System, project: Project, name: str, ids: Sequence[int]) -> Project:
+    """These tasks, labelled as they are. No tab is made only to be empty."""
+    return _keep_listed(system, project, name, [listed(ids)])
+
+
+def listed(ids: Sequence[int]) -> Json:
+    """A filter: these tasks, as far as a tab may list them."""
+    return {"filter": "filter:tasks:id", "operator": "in_list", "type": "List", "value": list(ids[:LISTED_MOST])}
+
+
+def _keep_listed(system: System, project: Project, name: str, filters: Sequence[Json]) -> Project:
+    if not filters[0]["value"] and project.connection.get(name) is None:
         return project
-    listed = {"filter": "filter:tasks:id", "operator": "in_list", "type": "List", "value": list(ids[:LISTED_MOST])}
-    return keep(system, project, name, [listed, UNLABELLED])
+    return keep(system, project, name, filters)
 
 
 def keep(system: System, project: Project, name: str, filters: Sequence[Mapping[str, Any]]) -> Project:

@@ -51,7 +51,7 @@ def document(verbs: Sequence[str]) -> Json:
             "description": "A Label Studio ML backend: the hardest task first.",
         },
         "security": [{"basic": []}],
-        "paths": _studio_paths() | _project_paths(verbs) | _job_paths() | _machine_paths(),
+        "paths": _studio_paths() | _project_paths(verbs) | _job_paths() | _machine_paths() | _people_paths(),
         "components": {"securitySchemes": {"basic": {"type": "http", "scheme": "basic"}}, "schemas": schemas},
     }
 
@@ -74,6 +74,11 @@ def _project_paths(verbs: Sequence[str]) -> Json:
     return {
         "/select_samples": {"post": _call("The hardest open tasks, hardest first", "Samples", body="SamplesBody")},
         "/projects/{ls_id}/status": {"get": _call("What the project is doing, and why not more", "Object", [_PROJECT])},
+        "/projects/{ls_id}/numbers": {
+            "get": _call(
+                "Curves with their intervals, advice, versions, what became of pre-labels", "Numbers", [_PROJECT]
+            )
+        },
         "/projects/{ls_id}/instructions": {
             "get": _call("What the language model is told", "Instructions", [_PROJECT]),
             "put": _call("Tell it something else: a new version", "Instructions", [_PROJECT], body="InstructionsBody"),
@@ -105,6 +110,26 @@ def _machine_paths() -> Json:
         "/metrics": {"get": metrics},
         "/openapi.json": {"get": _call("This document", "Object")},
     }
+
+
+def _people_paths() -> Json:
+    filename = {"name": "filename", "in": "path", "required": True, "schema": {"type": "string"}}
+    form = {"type": "object", "properties": {"csrf": _STRING, "version": _STRING}, "required": ["csrf", "version"]}
+    rollback = _page("Serve an earlier version, and see the page again", [_PROJECT], status=303)
+    rollback["requestBody"] = {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": form}}}
+    return {
+        "/dashboard": {"get": _page("All projects, for people")},
+        "/dashboard/{ls_id}": {"get": _page("One project, for people", [_PROJECT])},
+        "/dashboard/{ls_id}/rollback": {"post": rollback},
+        "/dashboard/static/{filename}": {"get": _page("The pages' styles and scripts", [filename])},
+    }
+
+
+def _page(summary: str, parameters: Sequence[Json] = (), *, status: int = 200) -> Json:
+    """An operation that answers with a page, errors too."""
+    told = {"description": summary, "content": {"text/html": {"schema": {"type": "string"}}}}
+    responses = {str(status): told, "default": told | {"description": "Refused or failed"}}
+    return {"summary": summary, "parameters": list(parameters), "responses": responses}
 
 
 def _call(
@@ -149,6 +174,16 @@ _ANSWERS: Json = {
     "Jobs": _object(jobs={"type": "array", "items": _OBJECT}),
     "LlmRuns": _object(runs={"type": "array", "items": _OBJECT}),
     "Reports": _object(reports={"type": "array", "items": _OBJECT}),
+    "Numbers": _object(
+        held_out=_object(tasks={"type": "integer"}, enough={"type": "boolean"}),
+        curves={"type": "object", "description": "By head: measure, points (oldest first)"},
+        advice={"type": ["object", "null"]},
+        versions={"type": "array", "items": _OBJECT},
+        pace={"type": ["object", "null"]},
+        feedback={"type": "array", "items": _OBJECT},
+        saving={"type": ["object", "null"]},
+        label_errors={"type": ["object", "null"]},
+    ),
     "Ready": _object(ready={"type": "boolean"}),
     "Instructions": _object(
         version={"type": ["integer", "null"]}, text=_STRING, created_at={"type": ["string", "null"]}

@@ -17,8 +17,9 @@ from typing import Any
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from edgewise.errors import EdgewiseError, InputError, NotFound, Unauthorized
+from edgewise.errors import EdgewiseError, Forbidden, InputError, NotFound, Unauthorized
 from edgewise.settings import Settings
+from edgewise.web.dashboard import is_foreign, pages, refused_by_protocol
 from edgewise.web.metrics import CONTENT_TYPE, Metrics
 from edgewise.web.openapi import document
 from edgewise.web.wire import (
@@ -46,6 +47,8 @@ VERBS = (
     "plan",
     "prelabel",
     "evaluate-llm",
+    "label-errors",
+    "saving",
     "train",
     "rank",
     "rollback",
@@ -91,6 +94,7 @@ def create_app(backend: Backend, settings: Settings) -> Flask:
     _add_report_calls(app, backend)
     _add_job_calls(app, backend)
     _add_pages_for_machines(app, backend)
+    app.register_blueprint(pages(backend, settings))
     return app
 
 
@@ -135,6 +139,10 @@ def _add_project_calls(app: Flask, backend: Backend) -> None:
     @app.get(f"{PROJECT}/status")
     def status(ls_id: int) -> Response:
         return _answer(backend.status(ls_id))
+
+    @app.get(f"{PROJECT}/numbers")
+    def numbers(ls_id: int) -> Response:
+        return _answer(backend.numbers(ls_id))
 
     @app.get(f"{PROJECT}/instructions")
     def instructions(ls_id: int) -> Response:
@@ -213,7 +221,10 @@ class Guard:
         return not self._basic[0]
 
     def check(self) -> None:
-        """Raises Unauthorized for a request without our basic credentials."""
+        """Raises Unauthorized for a request without our basic credentials, and Forbidden for what a page of another
+        site sends: a browser that has seen our dashboard adds the credentials to that by itself."""
+        if request.method not in ("GET", "HEAD", "OPTIONS") and is_foreign():
+            raise Forbidden("A page of another site sent this.", "Call from a script, or from our own dashboard.")
         if not (self._open or request.endpoint in PUBLIC or self._knows_basic()):
             raise Unauthorized(
                 "The call carries no credentials, or wrong ones.",
@@ -324,6 +335,8 @@ def _by_protocol(error: HTTPException) -> Any:
     """What Flask refuses by itself: unknown routes and methods, large bodies, broken requests."""
     if error.code is None or error.code < 400:
         return error
+    if request.path.startswith("/dashboard/"):
+        return refused_by_protocol(error)
     what, mend = f"{error.name}.", SEE_ROUTES
     if error.code == 413:
         what = f"The body is larger than {request.max_content_length} bytes."

@@ -137,6 +137,14 @@ class Backend(Protocol):
         """What a project is doing, and why not more."""
         ...
 
+    def projects(self) -> list[Json]:
+        """All projects: `project_id`, `title`, `phase`, `tasks`, `labelled`, `serving`."""
+        ...
+
+    def numbers(self, ls_id: int) -> Json:
+        """What has been measured of a project: curves, advice, versions, feedback. Cheap enough for a page."""
+        ...
+
     def instructions(self, ls_id: int) -> Json:
         """What the language model is told of a project: `version`, `text`, `created_at`."""
         ...

@@ -1,15 +1,17 @@
 """docs/commands.md and docs/help.md: their commands, what these print, and the documents with what they print now.
 
-`python -m tests.cli.commands_doc` writes the outputs anew. In a ```console block a line that begins with `$ ` is a
-command, and what follows is its output. All commands run one after the other in one folder, where `examples` is ours.
+`make documents` writes the outputs anew. In a ```console block a line that begins with `$ ` is a command, and what
+follows is its output. All commands run one after the other in one folder, where `examples` is ours. Those of a block
+that says "on a project" need Label Studio: test_commands_on_a_project.py has one, and writes their outputs.
 """
 
 import os
 import re
 import shlex
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from edgewise.cli.app import app
 ROOT = Path(__file__).parent.parent.parent
 COMMANDS, HELP = ROOT / "docs" / "commands.md", ROOT / "docs" / "help.md"
 BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
+ON_A_PROJECT = re.compile(r"```console on a project\n(.*?)```", re.DOTALL)
+NOTHING: Mapping[str, str] = {}
 COLUMNS = "100"
 HEADING = """# Every command's help
 
@@ -37,23 +41,30 @@ class Step:
     output: str
 
 
-def steps(document: str) -> Iterator[Step]:
+def steps(document: str, blocks: re.Pattern[str] = BLOCK) -> Iterator[Step]:
     """The commands of a document, in order."""
-    for block in BLOCK.findall(document):
+    for block in blocks.findall(document):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             command, _, output = part.partition("\n")
             yield Step(command, output.rstrip())
 
 
-def said(command: str, folder: Path) -> str:
-    """What a command prints in this folder: one of ours is run in this process, any other by the shell."""
+def said(command: str, folder: Path, more: Mapping[str, str] = NOTHING) -> str:
+    """What a command prints in this folder: one of ours is run in this process, any other by the shell.
+
+    more: variables.
+    """
     if not command.startswith("edgewise "):
-        done = subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, text=True, check=True)
+        path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        environment = {**os.environ, **more, **path}
+        done = subprocess.run(
+            ["sh", "-c", command], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True
+        )
         return done.stdout.rstrip()
     before = Path.cwd()
     os.chdir(folder)
     try:
-        variables = {"COLUMNS": COLUMNS, "DATA_DIR": str(folder / "data"), "TERM": "dumb"}
+        variables = {"COLUMNS": COLUMNS, "DATA_DIR": str(folder / "data"), "TERM": "dumb", **more}
         result = CliRunner().invoke(app, shlex.split(command)[1:], prog_name="edgewise", env=variables)
     finally:
         os.chdir(before)
@@ -88,21 +99,23 @@ def helped() -> str:
     return "\n".join(parts)
 
 
-def renewed(document: str, folder: Path) -> str:
-    """The document with what its commands print now."""
+def renewed(document: str, says: Callable[[Step], str], blocks: re.Pattern[str] = BLOCK) -> str:
+    """The document with what its commands say now."""
 
     def block(found: re.Match[str]) -> str:
-        lines = [f"$ {step.command}\n{said(step.command, folder)}".rstrip() for step in steps(found[0])]
-        return "```console\n" + "\n".join(lines) + "\n```"
+        lines = [f"$ {step.command}\n{says(step)}".rstrip() for step in steps(found[0], blocks)]
+        return "\n".join([found[0].partition("\n")[0], *lines, "```"])
 
-    return BLOCK.sub(block, document)
+    return blocks.sub(block, document)
 
 
 def main() -> None:
     """Write both documents."""
     HELP.write_text(helped(), encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
-        COMMANDS.write_text(renewed(COMMANDS.read_text(encoding="utf-8"), prepared(Path(folder))), encoding="utf-8")
+        here = prepared(Path(folder))
+        document = COMMANDS.read_text(encoding="utf-8")
+        COMMANDS.write_text(renewed(document, lambda step: said(step.command, here)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -106,7 +106,8 @@ class LanguageModel:
         schema = body.get("response_format", {}).get("json_schema", {}).get("schema", {})
         (key, form), *_ = schema.get("properties", {"label": {}}).items()
         said = body["messages"][-1]["content"]
-        found = next((label for text, label in self.answers.items() if text in said), "zeta")
+        asked = max(self.answers, key=said.rfind, default="")  # the text in question comes last, after examples
+        found = self.answers[asked] if asked in said and asked else "zeta"
         return completion(json.dumps({key: [] if form.get("type") == "array" else found}))
 
     @property

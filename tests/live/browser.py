@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import BrowserContext, Page, sync_playwright
 
@@ -43,15 +44,15 @@ def look(studio: RunningStudio, project: int, folder: Path) -> Seen:
 
 
 @contextmanager
-def browser() -> Iterator[BrowserContext]:
-    """Chromium that reaches nothing but this machine."""
+def browser(**options: Any) -> Iterator[BrowserContext]:
+    """Chromium that reaches nothing but this machine; options: of Playwright's context."""
     with sync_playwright() as playwright, tempfile.TemporaryDirectory(prefix="chromium-") as profile:
         context = playwright.chromium.launch_persistent_context(
             profile,
             executable_path="/usr/bin/chromium",
             headless=True,
-            viewport={"width": 1400, "height": 850},
             args=list(QUIET),
+            **{"viewport": {"width": 1400, "height": 850}} | options,
         )
         yield context
         context.close()

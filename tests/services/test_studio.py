@@ -51,6 +51,20 @@ def test_given_tasks_are_read_and_missing_ones_passed_over(studio_project: Studi
     assert studio_project.studio.tasks(studio_project.id, []) == []
 
 
+def test_predictions_of_tasks_are_read_of_every_version(studio_project: StudioProject) -> None:
+    one, two, other = studio_project.add_tasks(["Anna"] * 3)
+    studio = studio_project.studio
+    for name, label in (("ew-1", "PER"), ("ew-2", "ORG")):
+        studio.push_release(studio_project.id, name, [prediction(task, label=label) for task in (one, two, other)])
+    found = studio.predictions(studio_project.id, [one, two])
+    assert [(said["task"], said["model_version"]) for said in found] == [
+        (task, name) for task in (one, two) for name in ("ew-1", "ew-2")
+    ]
+    assert {"id", "result"} <= set(found[0])
+    assert [said["result"][0]["value"]["labels"] for said in found] == [["PER"], ["ORG"]] * 2
+    assert studio.predictions(studio_project.id, []) == []
+
+
 def test_every_kind_of_change_is_seen_after_a_watermark(studio_project: StudioProject) -> None:
     fresh, edited, unskipped, deleted, bulk, quiet = studio_project.add_tasks(["Anna"] * 6)
     annotation_ids = {

@@ -7,6 +7,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, size in {"HEAD_LEAST": 6, "HEAD_RANDOM": 4, "CHUNK": 8}.items():
+    for name, size in {"HEAD_LEAST": 6, "HEAD_RANDOM": 4, "CHUNK": 8, "ON_SCREEN": timedelta(0)}.items():
         monkeypatch.setattr(ranking, name, size)
 
 
@@ -196,6 +197,24 @@ def test_a_newer_version_takes_the_place_of_a_release_that_was_cut_off(
     later.check()
     assert later.active.n == first + 2
     assert f"ew-{first}" not in later.studio.studio.model_versions(later.studio.id)
+
+
+def test_what_somebody_has_on_the_screen_can_be_submitted_after_newer_releases(
+    own_world: World, tiny_tagger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranking, "ON_SCREEN", timedelta(hours=1))
+    own_world.rank()
+    first, open_task = own_world.active.n, own_world.studio.next_task()
+    shown = own_world.studio.studio.predictions(own_world.studio.id, [open_task])[0]["id"]
+    for name in ("second", "third", "fourth"):
+        publish(own_world.system, own_world.project, tiny_tagger, name)
+        own_world.rank()
+    own_world.studio.annotate(open_task, parent_prediction=shown)
+    monkeypatch.setattr(ranking, "RELEASES_THERE_MOST", 3)
+    publish(own_world.system, own_world.project, tiny_tagger, "fifth")
+    own_world.rank()
+    there = own_world.studio.studio.model_versions(own_world.studio.id)
+    assert set(there) == {f"ew-{n}" for n in range(first + 2, first + 5)}
 
 
 def test_a_newer_version_cancels_the_rest_and_never_the_head(world: World, tiny_tagger: Path) -> None:
@@ -328,3 +347,11 @@ def test_an_edited_text_is_predicted_anew_and_once(own_world: World) -> None:
     do(own_world.system, own_world.key, sync)
     own_world.rank()
     own_world.check()
+
+
+def test_a_release_keeps_how_many_predictions_its_version_changed(world: World, tiny_tagger: Path) -> None:
+    for name, changed in (("first", None), ("second", 0.0)):
+        publish(world.system, world.project, tiny_tagger, name)
+        world.rank()
+        said = "the first has nothing before it, the second is of the same weights"
+        assert world.active.changed == changed, said

@@ -18,7 +18,9 @@ from edgewise.learning.training import train as train_a_head
 from edgewise.services.store import Project, Task, Version
 from edgewise.services.studio import Studio
 from edgewise.verbs import judge
+from edgewise.verbs.code import code_version
 from edgewise.verbs.lessons import lesson_of
+from edgewise.verbs.numbers.summary import numbers
 from edgewise.verbs.serving import rollback
 from edgewise.verbs.sync import sync
 from edgewise.verbs.system import System, folder_name
@@ -116,6 +118,7 @@ def taught(school: StudioProject, memory: Path, make_system: Make, tiny_base: Pa
 def no_folds(monkeypatch: pytest.MonkeyPatch) -> None:
     """No scores out of fold: where they do not matter they are two trainings more to wait for."""
     monkeypatch.setattr(judge, "HELD_OUT_ENOUGH", 0)
+    monkeypatch.setattr(judge, "SHOWN_ENOUGH", 0)
 
 
 @pytest.fixture
@@ -144,6 +147,17 @@ def test_the_first_version_serves_and_says_what_it_is(taught: Class) -> None:
     assert "rank" in waiting(taught.system, 1)
     assert {message.topic for message in taught.system.store.outbox_next(10)} == {"version", "champion"}
     assert taught.system.store.updates(1) == 0
+
+
+def test_its_numbers_are_there_at_once(taught: Class) -> None:
+    told = numbers(taught.system, taught.project)
+    (point,) = told["curves"]["label"]["points"]
+    assert (point["version"], point["on"], point["tasks"]) == (taught.first.id, "out_of_fold", LABELLED)
+    assert point["score"] > 0.5
+    assert point["minutes"] == LABELLED * 3 / 60
+    (card,) = told["versions"]
+    assert (card["kept"], card["code"], card["seed"]) == (True, code_version(), 0)
+    assert told["advice"]["stop"] is None
 
 
 def test_nothing_new_labelled_is_no_new_version(taught: Class) -> None:
@@ -269,5 +283,7 @@ def test_held_out_tasks_are_never_learned_from(
     assert 3 <= len(held_out) <= 18
     assert not held_out & learned
     assert held_out | learned == {task.task_id for task, _ in system.store.labelled(key)}
-    assert set(system.store.version_predictions(key, version.id, "held_out")) == held_out
+    waiting = set(system.store.open_task_ids(key, audit=True))
+    assert waiting, "of these it keeps what it says, too: they may be labelled when its weights are gone"
+    assert set(system.store.version_predictions(key, version.id, "held_out")) == held_out | waiting
     assert version.scores["label"]["held_out_tasks"] == len(held_out)

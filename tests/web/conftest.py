@@ -38,6 +38,7 @@ class MemoryBackend:
     queued: dict[str, Json] = field(default_factory=dict)
     works: bool = True
     gauges: dict[str, float] = field(default_factory=lambda: {"jobs_waiting": 2.0})
+    known: Json = field(default_factory=dict)  # what pages show: status, numbers, projects, plan
     trouble: Exception | None = None  # raised by whatever is called next
 
     def _try(self) -> None:
@@ -84,7 +85,18 @@ class MemoryBackend:
 
     def status(self, ls_id: int) -> Json:
         self._try()
-        return {"project_id": ls_id, "phase": "cold start"}
+        told: Json = self.known.get("status", {"project_id": ls_id, "phase": "cold start"})
+        return told
+
+    def projects(self) -> list[Json]:
+        self._try()
+        told: list[Json] = self.known.get("projects", [])
+        return told
+
+    def numbers(self, ls_id: int) -> Json:
+        self._try()
+        told: Json = self.known.get("numbers", {"curves": {}})
+        return told
 
     def ready(self) -> Json:
         return {"ready": self.works}
@@ -124,7 +136,7 @@ class MemoryBackend:
     def report(self, ls_id: int, report_id: str) -> Json:
         if report_id != "r1":
             raise NotFound("There is no such report.", "GET /projects/<id>/reports lists them.")
-        return self.reports(ls_id, 1)[0] | {"report": {"tasks": 3}}
+        return self.reports(ls_id, 1)[0] | {"report": self.known.get("plan") or {"tasks": 3}}
 
     def instructions(self, ls_id: int) -> Json:
         self._try()

@@ -76,6 +76,23 @@ def difference(
     return _interval(float(point[1] - point[0]), sampled[:, 1] - sampled[:, 0], level)
 
 
+def joint(versions: npt.ArrayLike, *, rng: np.random.Generator, draws: int = DRAWS, level: float = LEVEL) -> FloatArray:
+    """The shares of several versions on the same tasks, (draws, n_versions): a draw weighs the tasks alike for all.
+
+    versions: (n_versions, n_tasks, n_columns, 2), good and bad of each, 0 where a version has no answer. A version
+    without anything has 0. The prior tasks are all right, or all wrong, for every version.
+    """
+    every = np.asarray(versions, dtype=np.float64)
+    count, _, width, _ = every.shape
+    flat = every.swapaxes(0, 1).reshape(every.shape[1], count * width, 2)
+    mass = flat.sum(axis=2).mean(axis=0)
+    right, wrong = np.stack([mass, 0 * mass], axis=-1), np.stack([0 * mass, mass], axis=-1)
+    drawn = _draw(flat, np.stack([right, wrong]), rng=rng, draws=draws, level=level)
+    present = mass.reshape(count, width) > 0
+    shares = _shares(drawn).reshape(draws, count, width)
+    return np.asarray((shares * present).sum(axis=2) / np.maximum(present.sum(axis=1), 1))
+
+
 def total(
     amounts: npt.ArrayLike, sizes: npt.ArrayLike, whole: npt.ArrayLike, *, level: float = LEVEL
 ) -> Interval | None:
@@ -137,7 +154,7 @@ def _interval(value: float, sampled: FloatArray, level: float) -> Interval:
 
 
 def _student(level: float, free: int) -> float:
-    from scipy.special import stdtrit  # type: ignore[import-untyped]
+    from scipy.special import stdtrit
 
     return float(stdtrit(free, (1 + level) / 2))
 

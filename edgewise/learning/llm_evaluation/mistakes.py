@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from edgewise.labels.pairs import differences
 from edgewise.labels.schema import Head
 from edgewise.labels.spans import Span
 from edgewise.labels.windows import words
@@ -51,29 +52,20 @@ def mistakes(gold: Sequence[Span], answered: Sequence[Span]) -> tuple[Counter[st
 
     Wrong spans are paired with missed ones that they overlap, most shared characters first; a pair is one mistake.
     """
-    true, said = sorted(set(gold) - set(answered)), sorted(set(answered) - set(gold))
-    pairs = sorted((-_shared(a, b), i, j) for i, a in enumerate(true) for j, b in enumerate(said) if a.overlaps(b))
     kinds: Counter[str] = Counter()
     confused: Confusions = Counter()
-    paired: tuple[set[int], set[int]] = (set(), set())
-    for _, i, j in pairs:
-        if i in paired[0] or j in paired[1]:
-            continue
-        paired[0].add(i)
-        paired[1].add(j)
-        kinds[_kind(true[i], said[j])] += 1
-        if true[i].label != said[j].label:
-            confused[true[i].label, said[j].label] += 1
-    kinds["missed"] += len(true) - len(paired[0])
-    kinds["invented"] += len(said) - len(paired[1])
+    for true, said in differences(gold, answered):
+        kinds[_kind(true, said)] += 1
+        if true is not None and said is not None and true.label != said.label:
+            confused[true.label, said.label] += 1
     return kinds, confused
 
 
-def _shared(one: Span, other: Span) -> int:
-    return min(one.end, other.end) - max(one.start, other.start)
-
-
-def _kind(true: Span, said: Span) -> str:
+def _kind(true: Span | None, said: Span | None) -> str:
+    if said is None:
+        return "missed"
+    if true is None:
+        return "invented"
     if (true.start, true.end) == (said.start, said.end):
         return "wrong label"
     return "wrong boundary" if true.label == said.label else "wrong label and boundary"

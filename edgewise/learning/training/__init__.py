@@ -8,19 +8,20 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from uuid import uuid4
 
 from edgewise.labels.schema import Head
 from edgewise.labels.spans import Document, Span
-from edgewise.learning.inference import answers, load_trained
+from edgewise.learning.inference import Classifier, Tagger, answers, load_trained
 from edgewise.learning.training.exercises import folds as parts_of
 from edgewise.learning.training.fitting import fit
 from edgewise.learning.training.recipe import Plan, Recipe, Trained, plan
 
-__all__ = ["Plan", "Recipe", "Trained", "out_of_fold", "plan", "train"]
+__all__ = ["Plan", "Recipe", "Trained", "out_of_fold", "plan", "train", "unseen"]
 
+Model = Tagger | Classifier
 Report = Callable[[float], None]
 log = logging.getLogger(__name__)
 
@@ -70,27 +71,33 @@ def out_of_fold(
     Documents with the same text fall into the same fold. Where the others have no label at all, nothing is found.
     """
     found: list[tuple[Span, ...]] = [()] * len(documents)
-    parts = parts_of([document.text for document in documents], folds, recipe.seed)
-    for number, part in enumerate(parts):
-        inside = set(part)
-        others = [document for index, document in enumerate(documents) if index not in inside]
-        if any(document.spans for document in others):
-
-            def share(fraction: float, number: int = number) -> None:
-                report((number + fraction) / len(parts))
-
+    for part, model in unseen(documents, head, base, recipe, folds=folds, report=report):
+        if model is not None:
             texts = [documents[index].text for index in part]
-            said = _learn_and_answer(others, texts, (head, base, recipe), share)
-            for index, answer in zip(part, said, strict=True):
+            for index, answer in zip(part, answers(model, texts), strict=True):
                 found[index] = answer
     report(1.0)
     return found
 
 
-def _learn_and_answer(
-    documents: Sequence[Document], texts: Sequence[str], how: tuple[Head, str, Recipe], report: Report
-) -> list[tuple[Span, ...]]:
-    head, base, recipe = how
-    with tempfile.TemporaryDirectory(prefix="edgewise-fold-") as folder:
-        trained = train(documents, head, base, Path(folder) / "model", recipe, report=report)
-        return answers(load_trained(trained.folder, head, max_length=recipe.max_length), texts)
+def unseen(
+    documents: Sequence[Document], head: Head, base: str, recipe: Recipe, *, folds: int, report: Report
+) -> Iterator[tuple[list[int], Model | None]]:
+    """Each fold's positions among the documents, and a model that was trained on all others, to use before the next.
+
+    Documents with the same text fall into the same fold. The model is None where the others have no label at all.
+    """
+    parts = parts_of([document.text for document in documents], folds, recipe.seed)
+    for number, part in enumerate(parts):
+        inside = set(part)
+        others = [document for index, document in enumerate(documents) if index not in inside]
+        if not any(document.spans for document in others):
+            yield part, None
+            continue
+
+        def share(fraction: float, number: int = number) -> None:
+            report((number + fraction) / len(parts))
+
+        with tempfile.TemporaryDirectory(prefix="edgewise-fold-") as folder:
+            trained = train(others, head, base, Path(folder) / "model", recipe, report=share)
+            yield part, load_trained(trained.folder, head, max_length=recipe.max_length)

@@ -4,7 +4,6 @@
 Each module has the queries of one theme and builds on the one before; `Store` is the last.
 """
 
-from edgewise.services.store.datasets import Datasets
 from edgewise.services.store.records import (
     Instructions,
     Job,
@@ -18,12 +17,14 @@ from edgewise.services.store.records import (
     Shot,
     Snapshot,
     SnapshotRow,
+    Suggestion,
     Task,
     Version,
 )
+from edgewise.services.store.suggestions import Suggestions
 
 
-class Store(Datasets):
+class Store(Suggestions):
     """The database: every query of ours is a method. Share one between threads; each process makes its own."""
 
 
@@ -41,6 +42,7 @@ __all__ = [
     "Snapshot",
     "SnapshotRow",
     "Store",
+    "Suggestion",
     "Task",
     "Version",
 ]

@@ -28,6 +28,7 @@ from edgewise.services.store.tables import (
     reports,
     snapshot_rows,
     snapshots,
+    suggestions,
     tasks,
     version_predictions,
     versions,
@@ -36,7 +37,18 @@ from edgewise.services.store.tables import (
 CHILDREN = (
     *(prelabels, llm_answers, llm_texts, llm_demonstrations, llm_runs, instructions, reports),
     *(dataset_contents, dataset_rows, datasets),
-    *(ranks, annotations, tasks, people, snapshot_rows, snapshots, version_predictions, versions, releases),
+    *(
+        ranks,
+        suggestions,
+        annotations,
+        tasks,
+        people,
+        snapshot_rows,
+        snapshots,
+        version_predictions,
+        versions,
+        releases,
+    ),
 )
 ENDED = ("done", "failed", "cancelled")
 

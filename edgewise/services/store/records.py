@@ -47,6 +47,19 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class Suggestion:
+    """What an annotation began from: a prediction that was shown. prediction: its id in Label Studio; sources:
+    from_name -> who suggested, in words for people; a head that nobody suggested anything for is missing; result: Label
+    Studio's regions."""
+
+    task_id: int
+    annotation_id: int
+    prediction: int
+    sources: Json
+    result: tuple[Json, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A training's examples by content hash; `size` counts them."""
 
@@ -66,7 +79,8 @@ class SnapshotRow:
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A model version. `created_at` is set by the store; `parent` is the version that it was compared with."""
+    """A model version. `created_at` is set by the store; `parent` is the version that it was compared with; `code` is
+    the Edgewise that trained it."""
 
     id: str
     project_key: int
@@ -83,13 +97,15 @@ class Version:
     examples: int = 0
     pinned: bool = False
     weights_hash: str = ""
+    code: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
     """What Label Studio sees as `ew-<n>`. state: ranking, pushing, active or retired; `whole` once all are pushed;
     schema_digest: of the labelling config that its predictions are made for. scales: from_name -> quantiles of a head's
-    uncertainty in the pool, where several heads are combined."""
+    uncertainty in the pool, where several heads are combined. changed: [0, 1], the share of the open tasks that the
+    model version before answered in another way; None where there is none to compare with."""
 
     n: int
     project_key: int
@@ -99,6 +115,7 @@ class Release:
     created_at: datetime
     schema_digest: str
     scales: Json = field(default_factory=dict)
+    changed: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

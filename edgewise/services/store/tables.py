@@ -1,19 +1,11 @@
-"""The tables, for SQLite and PostgreSQL alike. Knows no query.
+"""The tables, for SQLite and PostgreSQL alike. Knows no query."""
 
-JSON is text that we dump ourselves in ASCII: a NUL or half a surrogate pair in a task stays an escape, which both
-databases take. Instants are UTC and aware in Python.
-"""
-
-import json
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    DateTime,
-    Dialect,
     Float,
     ForeignKey,
     ForeignKeyConstraint,
@@ -22,57 +14,10 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
-    TypeDecorator,
     func,
 )
 
-
-class JsonText(TypeDecorator[Any]):
-    """Any JSON value in a text column; None is NULL."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        """Python to text."""
-        return None if value is None else json.dumps(value, separators=(",", ":"))
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
-        """Text to Python."""
-        return None if value is None else json.loads(value)
-
-
-class CleanText(TypeDecorator[str]):
-    """Text in which what a database refuses (NUL, lone surrogates) is replaced by U+FFFD."""
-
-    impl = Text
-    cache_ok = True
-
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
-        """Python to text."""
-        if value is None:
-            return None
-        return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-class Instant(TypeDecorator[datetime]):
-    """A moment: aware in Python; timestamptz in PostgreSQL, UTC without zone in SQLite."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Python to column."""
-        if value is None:
-            return None
-        utc = value.astimezone(UTC)
-        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Column to Python."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+from edgewise.services.store.columns import CleanText, Instant, JsonText
 
 
 def _partial(where: Any) -> dict[str, Any]:
@@ -154,6 +99,18 @@ annotations = Table(
     ForeignKeyConstraint(["project_key", "task_id"], ["tasks.project_key", "tasks.task_id"], ondelete="CASCADE"),
 )
 
+suggestions = Table(
+    "suggestions",  # what an annotation began from; releases, and the predictions in Label Studio, go sooner
+    metadata,
+    _project_key(primary_key=True),
+    Column("task_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("annotation_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("prediction", BigInteger, nullable=False),  # its id in Label Studio
+    Column("sources", JsonText, nullable=False),
+    Column("result", JsonText, nullable=False),
+    ForeignKeyConstraint(["project_key", "task_id"], ["tasks.project_key", "tasks.task_id"], ondelete="CASCADE"),
+)
+
 snapshots = Table(
     "snapshots",
     metadata,
@@ -192,6 +149,7 @@ versions = Table(
     Column("examples", Integer, nullable=False),
     Column("pinned", Boolean, nullable=False),
     Column("weights_hash", Text, nullable=False),
+    Column("code", Text, nullable=False),  # of Edgewise
 )
 
 version_predictions = Table(
@@ -247,6 +205,7 @@ releases = Table(
     Column("created_at", Instant, nullable=False),
     Column("schema_digest", Text, nullable=False),
     Column("scales", JsonText, nullable=False),
+    Column("changed", Float),
 )
 
 ranks = Table(

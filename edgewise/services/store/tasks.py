@@ -21,7 +21,9 @@ from edgewise.services.store.tables import (
     people,
     prelabels,
     ranks,
+    suggestions,
     tasks,
+    version_predictions,
 )
 
 TASK_COLUMNS = [tasks.c[f.name] for f in fields(Task)]
@@ -37,7 +39,7 @@ class Tasks(Projects):
         annotations differ; a second call returns nothing.
 
         `audit` is fixed when a task is first seen: what was learned from must not be examined in. A changed text loses
-        its ranks, pre-labels and demonstrations.
+        its ranks, pre-labels and demonstrations, and what versions said of it.
         """
         by_id = {task.task_id: task for task in new}
         with self._write() as connection:
@@ -50,7 +52,7 @@ class Tasks(Projects):
             rows = [_task_row(key, task, after[i], known) for i, task in sorted(by_id.items())]
             self._put(connection, tasks, rows, keep=("open",))
             for some in chunks(retexted):
-                for table in (ranks, prelabels, llm_demonstrations):
+                for table in (ranks, prelabels, llm_demonstrations, version_predictions):
                     connection.execute(table.delete().where(table.c.project_key == key, table.c.task_id.in_(some)))
             self._replace_annotations(connection, key, {i: after[i] for i in sorted(retold)})
             self._refresh_open(connection, key, by_id)
@@ -80,6 +82,11 @@ class Tasks(Projects):
             asdict(a) | {"project_key": key, "task_id": i, "result": list(a.result)} for i, s in new.items() for a in s
         ]
         self._put(connection, annotations, rows)
+        same = and_(*(annotations.c[name] == suggestions.c[name] for name in ("project_key", "task_id")))
+        there = select(annotations.c.id).where(same, annotations.c.id == suggestions.c.annotation_id).exists()
+        for some in chunks(new):
+            begun = and_(suggestions.c.project_key == key, suggestions.c.task_id.in_(some))
+            connection.execute(suggestions.delete().where(begun, ~there))
         seen = sorted({row["completed_by"] for row in rows if row["completed_by"] is not None})
         known = set(connection.execute(select(people.c.person).where(people.c.project_key == key)).scalars())
         fresh = [person for person in seen if person not in known]
@@ -102,10 +109,13 @@ class Tasks(Projects):
             connection.execute(ranks.update().where(ranked, ranks.c.open != theirs).values(open=theirs))
 
     def delete_tasks(self, key: int, ids: Iterable[int]) -> None:
-        """Forget these tasks, their annotations, their ranks, and what they say in dataset versions."""
+        """Forget these tasks, their annotations, their ranks, what versions said of them, and what they say in dataset
+        versions."""
+        said = version_predictions
         for some in chunks(ids):
             with self._write() as connection:
                 self._erase_contents(connection, key, some)
+                connection.execute(said.delete().where(said.c.project_key == key, said.c.task_id.in_(some)))
                 connection.execute(tasks.delete().where(tasks.c.project_key == key, tasks.c.task_id.in_(some)))
 
     def _erase_contents(self, connection: Connection, key: int, ids: Sequence[int]) -> None:

@@ -8,7 +8,14 @@ from sqlalchemy import and_, func, or_, select
 from edgewise.errors import NotFound
 from edgewise.services.store.database import WRITE_CHUNK, chunks, now, read_as
 from edgewise.services.store.records import Snapshot, SnapshotRow, Version
-from edgewise.services.store.tables import snapshot_rows, snapshots, tasks, version_predictions, versions
+from edgewise.services.store.tables import (
+    annotations,
+    snapshot_rows,
+    snapshots,
+    tasks,
+    version_predictions,
+    versions,
+)
 from edgewise.services.store.tasks import Tasks
 
 
@@ -48,6 +55,13 @@ class Training(Tasks):
         mine = snapshot_rows.select().where(snapshot_rows.c.project_key == key, snapshot_rows.c.hash == hash)
         with self._read() as connection:
             return [read_as(SnapshotRow, row) for row in connection.execute(mine.order_by(snapshot_rows.c.task_id))]
+
+    def lead_times(self, key: int) -> dict[int, float]:
+        """Seconds that people needed, by annotation id; those of which nobody knows are missing."""
+        known = and_(annotations.c.project_key == key, annotations.c.lead_time.is_not(None))
+        with self._read() as connection:
+            rows = connection.execute(select(annotations.c.id, annotations.c.lead_time).where(known))
+            return {row.id: row.lead_time for row in rows}
 
     def updates(self, key: int) -> int:
         """How many tasks, audit tasks left out, have another training example than in the last snapshot: new,

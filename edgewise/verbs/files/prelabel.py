@@ -190,7 +190,7 @@ class _Asking:
         self._chat = open_model(settings)
         self._shown = _demonstrations(order, head, settings.llm_demonstrations)
         how = [self._chat.endpoint, self._chat.model, head.digest, order.told, str(order.variants), *order.text]
-        how += [_digest(file) for file in (order.file, order.examples) if file]
+        how += [digest_of(file) for file in (order.file, order.examples) if file]
         run = blake2b("|".join(how).encode(), digest_size=8).hexdigest()
         self._paid = PaidAnswers(settings, run, endpoint=self._chat.endpoint, model=self._chat.model)
 
@@ -245,7 +245,7 @@ def _demonstrations(order: Order, head: Head, count: int) -> Callable[[str], lis
     return lambda text: [shown[number] for number in pool.choose(text, count)]
 
 
-def _digest(file: Path) -> str:
+def digest_of(file: Path) -> str:
     """What stands in a file or a dataset folder, as a hash."""
     total = blake2b(digest_size=8)
     for one in sorted(file.rglob("*")) if file.is_dir() else [file]:

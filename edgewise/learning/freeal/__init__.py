@@ -1,0 +1,239 @@
+"""FreeAL: a language model labels, a small model learns from it and finds out which labels to believe; the believed
+ones are shown to the language model when it is asked again about the doubtful ones. People get what is still in doubt.
+
+Xiao et al. 2023, "FreeAL: Towards Human-Free Active Learning in the Era of Large Language Models" (EMNLP). Other than
+in its published code every loss comes from a model that was not taught on the text, what people labelled always wins,
+and a new label replaces an old one only if such a model finds it no less likely.
+Knows neither provider nor framework: an annotator answers, a learner learns. A state is all that a round needs, so that
+a run which was cut off goes on with the last one.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgewise.labels.spans import Span
+from edgewise.learning.freeal.belief import believed
+from edgewise.learning.freeal.representatives import IN_ALL, nearest, representatives
+
+__all__ = ["Annotator", "Answer", "Learner", "Learnt", "State", "begin", "improve", "rounds"]
+
+Answer = tuple[Span, ...]
+Mask = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+SHOWN = 10  # demonstrations with a question
+ITERATIONS = 3
+FEW_CHANGES = 0.01  # of the labels: fewer are no new round
+WIDTH = 1.96  # standard errors on each side of a 95 % interval
+
+
+class Annotator(Protocol):
+    """Who answers, at a price."""
+
+    def annotate(self, texts: Sequence[int], shown: Sequence[Sequence[tuple[int, Answer]]]) -> list[Answer | None]:
+        """What each of these texts is labelled as, shown its demonstrations with their labels, the most similar last.
+
+        None where it failed: it is asked again in the next round."""
+        ...
+
+
+class Learnt(Protocol):
+    """What models say of every text that were not taught on it."""
+
+    @property
+    def answers(self) -> Sequence[Answer]:
+        """Of each text."""
+        ...
+
+    @property
+    def sure(self) -> Floats:
+        """(n,), how likely each answer is, in [0, 1]."""
+        ...
+
+    @property
+    def embeddings(self) -> NDArray[np.float32]:
+        """(n, dim), rows of length 1."""
+        ...
+
+    def losses(self, labels: Sequence[Answer | None]) -> Floats:
+        """(n,), the negative logarithm of each label's probability, of spans its mean over the words; NaN for None."""
+        ...
+
+
+class Learner(Protocol):
+    """Who learns."""
+
+    def learn(self, labels: Mapping[int, Answer]) -> Learnt:
+        """Taught on these labels by position, cross-fitted."""
+        ...
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands after so many rounds; round 0 is the annotator's first word.
+
+    labels: of each text, None where there is none yet. clean: (n,), those to believe. answers: the learner's, of each
+    text. agreement: share of the labelled texts where learner and annotator agree. changed, asked, failed: texts in
+    the round. demonstrations: positions. ended: why there is no further round.
+    """
+
+    number: int
+    labels: list[Answer | None]
+    clean: Mask
+    answers: list[Answer] = field(default_factory=list)
+    sure: Floats = field(default_factory=lambda: np.zeros(0))
+    agrees: Mask = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    demonstrations: tuple[int, ...] = ()
+    changed: int = 0
+    asked: int = 0
+    failed: int = 0
+    ended: str | None = None
+
+    @property
+    def agreement(self) -> float | None:
+        """None before the first round."""
+        return float(self.agrees.mean()) if len(self.agrees) else None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How rounds are played. class_of: what an answer counts as when classes are kept apart. filtered: False believes
+    every label and asks about all again; at_random: demonstrations are drawn from all labels: the ablations, which show
+    what each part does."""
+
+    class_of: Callable[[Answer], str]
+    iterations: int = ITERATIONS
+    shown: int = SHOWN
+    filtered: bool = True
+    at_random: bool = False
+    seed: int = 0
+
+
+def begin(annotator: Annotator, texts: int, human: Mapping[int, Answer]) -> State:
+    """Round 0: every text that no person labelled is asked about, with people's labels as examples if there are any."""
+    examples = list(human.items())[-SHOWN:]
+    asked = [position for position in range(texts) if position not in human]
+    said = annotator.annotate(asked, [examples] * len(asked))
+    labels: list[Answer | None] = [human.get(position) for position in range(texts)]
+    for position, answer in zip(asked, said, strict=True):
+        labels[position] = answer
+    clean = np.array([position in human for position in range(texts)], dtype=bool)
+    return State(0, labels, clean, asked=len(asked), failed=sum(answer is None for answer in said))
+
+
+def improve(state: State, annotator: Annotator, learner: Learner, human: Mapping[int, Answer], rules: Rules) -> State:
+    """The next round: learn, believe, choose demonstrations, ask again about the doubtful ones."""
+    learnt = learner.learn(lesson(state, rules))
+    by_people = np.array([position in human for position in range(len(state.labels))], dtype=bool)
+    clean = _clean(state, learnt, by_people, rules)
+    shown, near, doubtful = _questions(state, learnt, (clean, by_people), rules)
+    said = annotator.annotate(doubtful.tolist(), [[(i, state.labels[i] or ()) for i in some] for some in near])
+    labels = accepted(state.labels, dict(zip(doubtful.tolist(), said, strict=True)), learnt, rules)
+    pairs = zip(labels, learnt.answers, strict=True)
+    agrees = np.array([_plain(label) == _plain(answer) for label, answer in pairs], dtype=bool)
+    there = np.array([label is not None for label in labels], dtype=bool)
+    return State(
+        number=state.number + 1,
+        labels=labels,
+        clean=np.asarray(clean | (there & agrees)),
+        answers=list(learnt.answers),
+        sure=learnt.sure,
+        agrees=agrees,
+        demonstrations=tuple(shown.tolist()),
+        changed=sum(_plain(a) != _plain(b) for a, b in zip(state.labels, labels, strict=True)),
+        asked=len(doubtful),
+        failed=sum(answer is None for answer in said),
+    )
+
+
+def _questions(
+    state: State, learnt: Learnt, masks: tuple[Mask, Mask], rules: Rules
+) -> tuple[Ints, list[list[int]], Ints]:
+    """The demonstrations, those to show with each question, and the texts to ask about."""
+    clean, by_people = masks
+    trusted = clean if rules.filtered and not rules.at_random else np.ones(len(clean), dtype=bool)
+    pairs = zip(state.labels, trusted, strict=True)
+    classes = [rules.class_of(label) if label is not None and ok else None for label, ok in pairs]
+    if rules.at_random:
+        there = np.flatnonzero([name is not None for name in classes])
+        rng = np.random.default_rng([rules.seed, state.number])
+        shown = np.sort(rng.permutation(there)[:IN_ALL])
+    else:
+        shown = representatives(learnt.embeddings, classes, learnt.sure, human=by_people, seed=rules.seed)
+    doubtful = np.flatnonzero(~clean & ~by_people if rules.filtered else ~by_people)
+    return shown, nearest(learnt.embeddings, doubtful, shown, classes, count=rules.shown), doubtful
+
+
+def rounds(
+    state: State, annotator: Annotator, learner: Learner, human: Mapping[int, Answer], rules: Rules
+) -> Iterator[State]:
+    """The rounds after this state, until nothing improves beyond its interval; the last one says why it ended."""
+    while state.ended is None:
+        if len({rules.class_of(label) for label in state.labels if label is not None}) < 2:
+            yield _ended(state, "The annotator gives the same answer everywhere, or none: there is nothing to learn.")
+            return
+        before, state = state, improve(state, annotator, learner, human, rules)
+        state = _ended(state, why_ended(before, state, rules))
+        yield state
+
+
+def why_ended(before: State, now: State, rules: Rules) -> str | None:
+    """Why there is no further round, None if there is one."""
+    if now.changed < FEW_CHANGES * len(now.labels):
+        return f"{now.changed} labels changed: fewer than {FEW_CHANGES:.0%}."
+    if now.number >= rules.iterations:
+        return f"{now.number} rounds, as many as were asked for."
+    if len(before.agrees):
+        difference = now.agrees.astype(float) - before.agrees.astype(float)
+        error = WIDTH * float(difference.std()) / max(1, len(difference)) ** 0.5
+        if difference.mean() <= error:
+            return f"Agreement moved by {difference.mean():+.1%}: not beyond its interval (± {error:.1%})."
+    return None
+
+
+def lesson(state: State, rules: Rules) -> dict[int, Answer]:
+    """What the learner is taught: all labels in the first round, later the believed ones."""
+    everything = {position: label for position, label in enumerate(state.labels) if label is not None}
+    if state.number == 0 or not rules.filtered:
+        return everything
+    return {position: label for position, label in everything.items() if state.clean[position]}
+
+
+def accepted(
+    labels: Sequence[Answer | None], said: Mapping[int, Answer | None], learnt: Learnt, rules: Rules
+) -> list[Answer | None]:
+    """The labels after being asked again: a new one replaces the old one if the learner finds it no less likely."""
+    new: list[Answer | None] = list(labels)
+    for position, answer in said.items():
+        new[position] = answer if answer is not None else new[position]
+    before, after = learnt.losses(list(labels)), learnt.losses(new)
+    if not rules.filtered:
+        return new
+    worse = after > before  # False where there was none before
+    return [old if bad else one for old, one, bad in zip(labels, new, worse, strict=True)]
+
+
+def _clean(state: State, learnt: Learnt, by_people: Mask, rules: Rules) -> Mask:
+    """Labels to believe: of small loss, and the learner says the same; those of people always."""
+    there = np.array([label is not None for label in state.labels], dtype=bool)
+    if not rules.filtered:
+        return there
+    losses = learnt.losses(state.labels)
+    losses[by_people] = np.nan
+    classes = [None if label is None else rules.class_of(label) for label in state.labels]
+    pairs = zip(state.labels, learnt.answers, strict=True)
+    same = np.array([_plain(label) == _plain(answer) for label, answer in pairs], dtype=bool)
+    return np.asarray((believed(losses, classes, seed=rules.seed) & same) | by_people)
+
+
+def _plain(answer: Answer | None) -> frozenset[tuple[int, int, str]] | None:
+    return None if answer is None else frozenset((span.start, span.end, span.label) for span in answer)
+
+
+def _ended(state: State, why: str | None) -> State:
+    return replace(state, ended=why)

@@ -1,0 +1,1 @@
+"""What is measured of a project: scores with intervals, advice, saving, label errors, what became of pre-labels."""
