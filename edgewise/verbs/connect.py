@@ -163,6 +163,7 @@ def forget(system: System, project: Project, progress: Progress) -> None:
     system.queue.enqueue("mirror", None)
     system.registry.erase(folder_name(project))
     system.store.erase_project(project.key)
+    progress(1.0, "We keep nothing of the project.")
 
 
 def await_others(system: System, project: Project, progress: Progress) -> None:

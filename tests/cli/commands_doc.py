@@ -54,7 +54,7 @@ def said(command: str, folder: Path, more: Mapping[str, str] = NOTHING) -> str:
 
     more: variables.
     """
-    if not command.startswith("edgewise "):
+    if not command.startswith("edgewise ") or " | " in command:
         path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         environment = {**os.environ, **more, **path}
         done = subprocess.run(
@@ -70,6 +70,7 @@ def said(command: str, folder: Path, more: Mapping[str, str] = NOTHING) -> str:
         os.chdir(before)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
+    assert result.exit_code == 0, f"{command}: {result.stderr}"
     return "\n".join(line.rstrip() for line in result.stdout.rstrip().splitlines())
 
 

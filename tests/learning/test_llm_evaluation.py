@@ -232,7 +232,7 @@ def test_what_is_unknown_is_never_nothing() -> None:
     effort = found.efforts["a"]
     assert (effort.input_tokens, effort.usd, effort.remaining.usd, effort.a_day.tokens) == (None, None, None, None)
     (row,) = found.table()[1]
-    assert row[HEADER.index("$ per 1,000")] == "unknown"
+    assert row[HEADER.index("USD per 1,000")] == "unknown"
     known = taken_in_all([ASKED, silent])
     assert (known.calls, known.characters, known.latency_s) == (2, 102, 1.0)
     assert (known.input_tokens, known.usd) == (None, None)

@@ -22,7 +22,7 @@ Json = dict[str, Any]
 
 HEADER = (
     "who", "head", "tasks", "score", "95 %", "precision", "recall", "unplaced", "invalid", "errors", "flips",
-    "tokens in", "tokens out", "$ per 1,000", "h per 1,000", "p50 s", "p95 s", "$ remaining", "h remaining",
+    "tokens in", "tokens out", "USD per 1,000", "h per 1,000", "p50 s", "p95 s", "USD remaining", "h remaining",
 )  # fmt: skip
 UNKNOWN = "unknown"
 
