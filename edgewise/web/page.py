@@ -13,7 +13,7 @@ Json = dict[str, Any]
 # What became of a pre-label, in the order of the bar: kept, then ever more work. Missed spans were not suggested.
 OUTCOMES = ("accepted", "moved", "changed", "deleted")
 DASH = "–"
-MOST_ERRORS = 50  # rows; the view in Label Studio has all of them
+MOST_ERRORS = 20  # rows; the view in Label Studio has all of them
 MOST_JOBS = 12
 MOST_DIFFERENCES = 3  # of two annotators, the most frequent
 

@@ -181,7 +181,7 @@ def look_at_it(run: Run, page: Page, folder: Path) -> None:
         expect(page.locator(".plot canvas")).to_be_visible()
         assert faults(page) == []
         name = "dashboard.png" if scheme == "light" else f"dashboard-{scheme}.png"
-        page.screenshot(path=folder / name, full_page=True)
+        page.screenshot(path=folder / name, full_page=True, clip={"x": 0, "y": 0, "width": 1280, "height": 1050})
     page.set_viewport_size({"width": 400, "height": 900})
     page.goto(run.address)
     assert faults(page) == []
