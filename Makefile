@@ -45,7 +45,7 @@ format: $(DEV_READY)
 	@$(BIN)/ruff format .
 
 screenshots: $(DEV_READY) $(STUDIO_READY)
-	@EDGEWISE_SCREENSHOTS=$(CURDIR)/docs $(BIN)/pytest -q tests/live/test_loop.py tests/live/test_dashboard.py
+	@EDGEWISE_SCREENSHOTS=$(CURDIR)/docs $(BIN)/pytest -q tests/live/test_loop.py tests/long/test_dashboard.py
 
 # What the commands print, into docs/commands.md and docs/help.md.
 documents: $(DEV_READY) $(STUDIO_READY)

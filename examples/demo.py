@@ -177,7 +177,7 @@ Ready.
   log in with    {studio.username} / {studio.password}
   then click     Label All Tasks: the next task is always the one the model is least sure of
   to look        the tab "Hardest first": the same order, with scores
-  status         {url}/projects/{project}/status
+  dashboard      {url}/dashboard/{project}
   samples        curl -s -X POST {url}/select_samples -d '{{"project_id": {project}, "limit": 5}}'
 
 After every ten tasks that you submit the model trains again and the order follows. Ctrl-C stops everything.

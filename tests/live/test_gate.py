@@ -14,15 +14,15 @@ from tests.live.conftest import RunningEdgewise, quiet
 from tests.live.helpers import connect, edgewise, memory, new_project, run
 from tests.studio_fixture import StudioProject
 
-LABELLED, LATER, OPEN = 180, 60, 60
+LABELLED, LATER, OPEN = 160, 60, 60
 HELD_OUT_LEAST = 30  # from here on the gate compares on held-out tasks
 SECONDS = 60.0  # to start a process, load the model, score and push, while other tests take the cores
 
 
 @pytest.fixture
 def server(label_studio: RunningStudio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEdgewise]:
-    """A server that trains when told, and holds out every fourth task."""
-    with edgewise(label_studio, tmp_path_factory.mktemp("gate"), AUDIT_FRACTION="0.25") as running:
+    """A server that trains when told, and holds out every third task."""
+    with edgewise(label_studio, tmp_path_factory.mktemp("gate"), AUDIT_FRACTION="0.35") as running:
         yield running
 
 
@@ -77,7 +77,7 @@ def samples(project: StudioProject, server: RunningEdgewise) -> list[int]:
 
 
 @pytest.mark.timeout(900)
-def test_a_version_of_shuffled_labels_is_refused_and_a_rollback_is_seen_in_the_next_task(
+def test_a_rollback_is_seen_in_the_next_task_and_a_version_of_shuffled_labels_is_refused(
     server: RunningEdgewise, project: StudioProject, measured: Callable[[str], None]
 ) -> None:
     connect(server, project)
@@ -87,25 +87,10 @@ def test_a_version_of_shuffled_labels_is_refused_and_a_rollback_is_seen_in_the_n
     assert good["tasks"]["audit_labelled"] >= HELD_OUT_LEAST
     before, hardest = shown_release(project), samples(project, server)
 
-    shuffled = shuffle_labels(project, server)
-    run(server, project, "train")
-    after = server.wait(project.id, quiet)
-    refused = after["versions"][0]
-    assert (refused["state"], refused["provisional"]) == ("refused", False)
-    assert after["model_version"]["id"] == good["model_version"]["id"] != refused["id"]
-    assert (after["release"]["name"], after["release"]["version"]) == (good["release"]["name"], refused["parent"])
-    assert (shown_release(project), samples(project, server)) == (before, hardest), "annotators notice nothing"
-
-    with memory(server, project.id) as (store, known):
-        rows = [(task, given[0].id) for task, given in store.labelled(known.key) if not task.audit]
-    gold = {row["text"]: row for row in sample()}
-    for task, annotation in rows:
-        result = banking77.result(gold[task.data["text"]])
-        project.call("PATCH", f"api/annotations/{annotation}/", {"result": result})
     add(project, sample()[LABELLED : LABELLED + LATER])
     run(server, project, "train")
     better = server.wait(project.id, lambda status: status["release"]["name"] != before and quiet(status))
-    assert better["model_version"]["id"] not in (good["model_version"]["id"], refused["id"])
+    assert better["model_version"]["id"] != good["model_version"]["id"]
 
     began = time.monotonic()
     server.post(f"/projects/{project.id}/rollback", {"version": good["model_version"]["id"]})
@@ -115,7 +100,16 @@ def test_a_version_of_shuffled_labels_is_refused_and_a_rollback_is_seen_in_the_n
     assert project.next_task() == first_in_order(project, server)
     assert samples(project, server) == hardest, "the earlier version's order is back"
     assert took_s < SECONDS
+
+    server.wait(project.id, quiet)
+    shuffled = shuffle_labels(project, server)
+    run(server, project, "train")
+    after = server.wait(project.id, quiet)
+    refused = after["versions"][0]
+    assert (refused["state"], refused["provisional"]) == ("refused", False)
+    assert refused["parent"] == after["model_version"]["id"] == good["model_version"]["id"]
+    assert (shown_release(project), samples(project, server)) == (back["release"]["name"], hardest), "nobody notices"
     measured(
-        f"gate: a version of {shuffled} shuffled labels was refused ({refused['reason']})\n"
-        f"rollback: the next task follows the earlier version after {took_s:.1f} s"
+        f"rollback: the next task follows the earlier version after {took_s:.1f} s\n"
+        f"gate: a version of {shuffled} shuffled labels was refused ({refused['reason']})"
     )
