@@ -175,11 +175,15 @@ def test_the_budget_holds_over_killed_processes(
     some = documents[:40]
     with knowing(documents) as model:
         world = begin(unlabelled(some), model, llm_budget_calls=30)
+        died = 0
         for _ in range(3):
             with pytest.MonkeyPatch.context() as patch:
                 dies(patch, world.system.store, "keep_llm_answer", after=3)
-                with pytest.raises(Killed):
+                try:
                     world.prelabel()
+                except Killed:  # not each time: calls in flight when it died were paid for, so the budget may be gone
+                    died += 1
+        assert died
         world.prelabel()
         world.prelabel()
     assert len(model.asked) <= 30
