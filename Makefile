@@ -1,5 +1,6 @@
 # Two commands do all the set-up: `make run` to see it work, `make test` to prove it.
-# The rest: make serve | worker | check | format | bench | studies | documents | test-peers | test-long | compose-test | screenshots | mlflow | lock | clean
+# The rest: make serve | worker | check | format | bench | studies | documents | test-peers | test-long | chaos | fuzz | audit |
+#   compose-test | screenshots | mlflow | lock | clean
 
 PYTHON ?= python3.11
 RUN_DIR ?= .run
@@ -18,7 +19,7 @@ STUDIO_READY := .venv-label-studio/.ready
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: documents studies test-peers test-long compose-test screenshots run serve worker test check format bench mlflow lock clean setup
+.PHONY: documents studies test-peers test-long chaos fuzz audit compose-test screenshots run serve worker test check format bench mlflow lock clean setup
 
 run: $(READY) $(STUDIO_READY)
 	@$(BIN)/python -m examples.demo --folder $(RUN_DIR) --label-studio-port $(LABEL_STUDIO_PORT) --port $(PORT)
@@ -50,7 +51,8 @@ screenshots: $(DEV_READY) $(STUDIO_READY)
 # What the commands print, into docs/commands.md and docs/help.md.
 documents: $(DEV_READY) $(STUDIO_READY)
 	@$(BIN)/python -m tests.cli.commands_doc
-	@EDGEWISE_DOCUMENTS=1 $(BIN)/pytest -q tests/cli/test_commands_on_a_project.py
+	@EDGEWISE_DOCUMENTS=1 $(BIN)/pytest -q tests/cli/test_commands_on_a_project.py tests/live/test_doctor.py
+	@EDGEWISE_DOCUMENTS=1 $(BIN)/pytest -q tests/long/test_doctor.py
 
 # The long measurements behind the README's figures; resumable. DATA: a folder with wnut17, banking77 and snips_intent.
 studies: $(DEV_READY)
@@ -65,6 +67,7 @@ bench: $(DEV_READY) $(STUDIO_READY)
 	@$(BIN)/python -m benchmarks.rank examples/wikigold/test.jsonl
 	@$(BIN)/python -m benchmarks.push
 	@$(BIN)/python -m benchmarks.classification examples/banking77
+	@$(BIN)/python -m benchmarks.store
 
 mlflow: $(READY)
 	@MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --host 127.0.0.1 --port $(MLFLOW_PORT) \
@@ -100,6 +103,20 @@ test-peers: $(DEV_READY)
 
 test-long: $(DEV_READY) $(STUDIO_READY)
 	@$(BIN)/pytest $(PYTEST_ARGS) tests/long
+
+# kill -9 of every service at every moment, full disks, jumping clocks, 100,000 tasks.
+chaos: $(DEV_READY) $(STUDIO_READY)
+	@sh tests/system-packages.sh
+	@$(BIN)/pytest $(PYTEST_ARGS) tests/chaos tests/chaos/long
+
+# 20,000 requests that nobody should send, and damaged annotations; about 20 minutes.
+fuzz: $(DEV_READY) $(STUDIO_READY)
+	@EDGEWISE_FUZZ_REQUESTS=20000 $(BIN)/pytest -q tests/fuzz --timeout 2400 $(PYTEST_ARGS)
+
+# Known vulnerabilities of the locked versions. Needs the internet: what could not be asked about fails, it is not clean.
+audit:
+	@test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && build/audit/bin/pip install -q pip-audit==2.10.1; }
+	@build/audit/bin/pip-audit --strict --no-deps --disable-pip -r requirements.txt
 
 compose-test: $(READY)
 	@sh tests/compose/run.sh

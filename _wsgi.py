@@ -5,45 +5,60 @@ defaults that also starts the worker process and keeps it alive.
 """
 
 import argparse
+import logging
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgewise.errors import SettingsError
-from edgewise.settings import Settings, read_settings
+from edgewise.errors import SettingsError, Unavailable
+from edgewise.settings import Settings, is_loopback, read_settings
 from edgewise.verbs.private import refuse_endpoint
 
 if TYPE_CHECKING:
     from flask import Flask
 
 
+log = logging.getLogger("edgewise.start")
+WORKER_BOOT_ERROR = 3  # for gunicorn: do not try again
+
+
 def make_app() -> "Flask":
-    """The Flask app of this process, and the worker that belongs to it when there is no Redis."""
+    """The Flask app of this process, and the worker that belongs to it when there is no Redis.
+
+    A database that is away may come back; one that we must not touch ends the server. Raises SystemExit.
+    """
     import model
     from edgewise.logs import set_up_logging
     from edgewise.services.workers import Supervisor
     from edgewise.web.server import create_app
 
     system = model.open_system()
-    set_up_logging(system.settings.log_level)
+    set_up_logging(system.settings.log_level, system.settings.log_format)
+    try:
+        system.store.ping()
+    except Unavailable as error:
+        log.warning("%s %s", error.what, error.mend)
+    except SettingsError as error:
+        log.critical("%s %s", error.what, error.mend)
+        raise SystemExit(WORKER_BOOT_ERROR) from None
     if system.settings.redis_url is None:
         Supervisor().start()
     return create_app(model.backend_of(system), system.settings)
 
 
 def gunicorn_command(settings: Settings, host: str, port: int) -> list[str]:
-    """gunicorn with threads: a slow caller holds a thread, never the server."""
+    """gunicorn with threads, and a worker that gives none to a caller who drips."""
     return [
         sys.executable, "-m", "gunicorn", "_wsgi:app", "--bind", f"{host}:{port}", "--workers", str(settings.workers),
-        "--threads", str(settings.threads), "--timeout", "120", "--graceful-timeout", "10", "--no-control-socket",
+        "--worker-class", "edgewise.web.patient.PatientWorker", "--threads", str(settings.threads),
+        "--timeout", "120", "--graceful-timeout", "10", "--no-control-socket",
     ]  # fmt: skip
 
 
 def refuse_exposure(settings: Settings, host: str) -> None:
     """Raises SystemExit rather than let everybody in: other machines reach us, and nobody must say who they are."""
-    is_loopback = host == "localhost" or host.startswith("127.") or host == "::1"
-    if not is_loopback and not settings.basic_auth_user and not settings.allow_anonymous:
+    if not is_loopback(host) and not settings.basic_auth_user and not settings.allow_anonymous:
         raise SystemExit(
             f"{host} can be reached by others, and there are no credentials. Set BASIC_AUTH_USER and BASIC_AUTH_PASS, "
             "or listen on --host 127.0.0.1, or allow it with ALLOW_ANONYMOUS=true."

@@ -67,6 +67,13 @@ def evaluate_llm(system: System, project: Project, options: Mapping[str, Any], p
     run(system, project, options, progress)
 
 
+def improve(system: System, project: Project, options: Mapping[str, Any], progress: jobs.Progress) -> None:
+    """Rounds in which the language model and a small model teach each other (FreeAL)."""
+    from edgewise.verbs.improve import improve as run
+
+    run(system, project, options, progress)
+
+
 def plan(system: System, project: Project, options: Mapping[str, Any], progress: jobs.Progress) -> None:
     """What a language-model run would cost and take."""
     from edgewise.verbs.plan import plan as run
@@ -116,6 +123,7 @@ VERBS: Mapping[str, Verb] = {
 MEASURING: Mapping[str, MeasuringVerb] = {
     "evaluate-llm": evaluate_llm,
     "plan": plan,
+    "improve": improve,
     "label-errors": label_errors,
     "saving": saving,
 }

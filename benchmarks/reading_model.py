@@ -1,8 +1,7 @@
-"""A stand-in for a language model that really reads its demonstrations, served over HTTP in OpenAI's protocol.
+"""Stand-ins for a language model that really read their demonstrations, served over HTTP in OpenAI's protocol.
 
-It knows the right label of a stated share of the texts, chosen by a hash. Of the others it says what the most similar
-demonstration in the prompt is labelled as (TF-IDF of words and pairs of words, fitted on nothing but that prompt and a
-vocabulary's document frequencies), and without demonstrations it guesses. So better demonstrations make it better.
+Each knows the right answer to a stated share of the texts, chosen by a hash; the others it answers from what it is
+shown and from nothing else. So better demonstrations make it better.
 """
 
 import json
@@ -19,18 +18,54 @@ import numpy as np
 
 EXAMPLE = re.compile(r"<example-(\w+)>\n(.*?)\n</example-\1>\s*(\{.*?\})\s*(?=<|The document)", re.DOTALL)
 DOCUMENT = re.compile(r"<document-(\w+)>\n(.*?)\n</document-\1>", re.DOTALL)
+WORD = re.compile(r"\w+|[^\w\s]")
 PROBE_ANSWER = "zeta"  # what an endpoint that honours schemas says when it is tried (services/llm)
+
+Mention = Mapping[str, Any]  # {"text", "label", "occurrence"}, as the prompt asks for it
 
 
 @dataclass
-class ReadingModel:
-    """gold: the right label of each text; knows: the share of them that it knows by itself, in [0, 1]."""
+class Reading:
+    """What both have in common. knows: the share of the texts that it knows by itself, in [0, 1]. asked: questions."""
 
-    gold: Mapping[str, str]
+    gold: Mapping[str, Any]
     knows: float
     seed: int = 0
     asked: int = 0
+
+    def says(self, prompt: str) -> Any:
+        """The answer about the document of a prompt."""
+        found = DOCUMENT.search(prompt)
+        if found is None:
+            return PROBE_ANSWER
+        text = found[2]
+        self.asked += 1
+        if text in self.gold and self.chance(text, "knows") < self.knows:
+            return self.gold[text]
+        shown = [(example, next(iter(json.loads(answer).values()))) for _, example, answer in EXAMPLE.findall(prompt)]
+        return self.read(text, shown) if shown else self.guess(text)
+
+    def read(self, text: str, shown: Sequence[tuple[str, Any]]) -> Any:
+        """The answer that the demonstrations suggest."""
+        raise NotImplementedError
+
+    def guess(self, text: str) -> Any:
+        """The answer where there are none."""
+        raise NotImplementedError
+
+    def chance(self, text: str, what: str) -> float:
+        """A number in [0, 1) that is always the same for the same text."""
+        digest = blake2b(f"{self.seed}|{what}|{text}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") / 2**64
+
+
+@dataclass
+class ReadingModel(Reading):
+    """Chooses: what the most similar demonstration is labelled as (TF-IDF of words and pairs of words, with document
+    frequencies of the texts in `gold`); without any it guesses. gold: the right label of each text."""
+
     _weigh: Any = field(init=False, repr=False)
+    _vectors: dict[str, dict[int, float]] = field(init=False, repr=False)
     _labels: Sequence[str] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -38,36 +73,62 @@ class ReadingModel:
 
         self._labels = sorted(set(self.gold.values()))
         self._weigh = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True).fit(list(self.gold))
+        self._vectors = {}
 
-    def says(self, prompt: str) -> str:
-        """The label for the document of a prompt."""
-        found = DOCUMENT.search(prompt)
-        if found is None:
-            return PROBE_ANSWER
-        text = found[2]
-        self.asked += 1
-        if text in self.gold and self._chance(text, "knows") < self.knows:
-            return self.gold[text]
-        shown = [(example, label_in(answer)) for _, example, answer in EXAMPLE.findall(prompt)]
-        if not shown:
-            return self._labels[int(self._chance(text, "guess") * len(self._labels))]
-        vectors = self._weigh.transform([text, *(example for example, _ in shown)])
-        alike = (vectors[1:] @ vectors[0].T).toarray()[:, 0]
-        return shown[int(np.flatnonzero(alike == alike.max())[-1])][1]
+    def read(self, text: str, shown: Sequence[tuple[str, Any]]) -> str:
+        """The label of the most similar one, of as similar ones the last."""
+        mine = self._vector(text)
+        alike = [sum(weight * mine.get(word, 0.0) for word, weight in self._vector(one).items()) for one, _ in shown]
+        return str(shown[max(range(len(shown)), key=lambda number: (alike[number], number))][1])
 
-    def _chance(self, text: str, what: str) -> float:
-        digest = blake2b(f"{self.seed}|{what}|{text}".encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "big") / 2**64
+    def _vector(self, text: str) -> dict[int, float]:
+        """Its words' weights."""
+        if text not in self._vectors:
+            row = self._weigh.transform([text])
+            self._vectors[text] = dict(zip(row.indices.tolist(), row.data.tolist(), strict=True))
+        return self._vectors[text]
+
+    def guess(self, text: str) -> str:
+        """Any label."""
+        return self._labels[int(self.chance(text, "guess") * len(self._labels))]
 
 
-def label_in(answer: str) -> str:
-    """The only value of an answer."""
-    (label,) = json.loads(answer).values()
-    return str(label)
+@dataclass
+class ReadingTagger(Reading):
+    """Marks: the strings that are marked in the demonstrations, wherever they stand in the text, a longer one before a
+    shorter; without any demonstration one word, at random and under any label. gold: the right mentions of each text.
+    """
+
+    def read(self, text: str, shown: Sequence[tuple[str, Any]]) -> list[Mention]:
+        """Of a string that is marked in several, the label that the last of them gives, which is the most similar."""
+        labels = {one["text"].casefold(): one["label"] for _, mentions in shown for one in mentions}
+        lower, taken, found = text.casefold(), np.zeros(len(text), dtype=bool), []
+        if len(lower) != len(text):
+            return []
+        for string in sorted(labels, key=len, reverse=True):
+            for match in re.finditer(rf"(?<!\w){re.escape(string)}(?!\w)", lower):
+                if not taken[match.start() : match.end()].any():
+                    taken[match.start() : match.end()] = True
+                    found.append((match.start(), match.end(), labels[string]))
+        return [mention(text, start, end, label) for start, end, label in sorted(found)]
+
+    def guess(self, text: str) -> list[Mention]:
+        """One word."""
+        words = [match.span() for match in WORD.finditer(text)]
+        labels = sorted({one["label"] for mentions in self.gold.values() for one in mentions})
+        start, end = words[int(self.chance(text, "word") * len(words))]
+        return [mention(text, start, end, labels[int(self.chance(text, "label") * len(labels))])]
+
+
+def mention(text: str, start: int, end: int, label: str) -> Mention:
+    """A stretch of a text as the prompt asks for it: quoted, and for which time it stands there."""
+    quote = text[start:end]
+    before = sum(text.startswith(quote, place) for place in range(start))
+    return {"text": quote, "label": label, "occurrence": before + 1}
 
 
 @contextmanager
-def served(model: ReadingModel) -> Iterator[str]:
+def served(model: Reading) -> Iterator[str]:
     """The address of a server that answers for the model, on a free port of this machine, until the block ends."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -95,11 +156,11 @@ def served(model: ReadingModel) -> Iterator[str]:
             thread.join()
 
 
-def completion(model: ReadingModel, body: Mapping[str, Any]) -> dict[str, Any]:
+def completion(model: Reading, body: Mapping[str, Any]) -> dict[str, Any]:
     """An answer in OpenAI's protocol, in the form that the schema asks for."""
     schema = body.get("response_format", {}).get("json_schema", {}).get("schema", {})
     key = next(iter(schema.get("properties", {"label": {}})))
-    said = json.dumps({key: model.says(body["messages"][-1]["content"])})
+    said = json.dumps({key: model.says(body["messages"][-1]["content"])}, ensure_ascii=False)
     return {
         "id": "1",
         "object": "chat.completion",

@@ -5,10 +5,11 @@ Each field is the variable of the same name in capitals: `data_dir` is DATA_DIR.
 
 from decimal import Decimal
 from functools import cached_property
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from edgewise.errors import SettingsError
@@ -21,7 +22,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
-    label_studio_host: str = "http://localhost:8080"
+    # Addresses may hold a password: they are not shown either.
+    label_studio_host: str = Field(default="http://localhost:8080", repr=False)
     label_studio_api_key: SecretStr = SecretStr("")
     baseline_model_name: str = "dslim/bert-base-NER"
     finetuned_model_name: str = Field(default="finetuned_model", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
@@ -34,8 +36,9 @@ class Settings(BaseSettings):
     max_sequence_length: int = Field(default=128, ge=16)
     uncertainty_threshold: float = Field(default=0.8, ge=0, le=1)
     samples_per_iteration: int = Field(default=500, ge=1)
-    mlflow_tracking_uri: str = "sqlite:///mlruns.db"
+    mlflow_tracking_uri: str = Field(default="sqlite:///mlruns.db", repr=False)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["text", "json"] = "text"
     data_dir: Path = Path("data")
     model_dir_setting: Path | None = Field(default=None, validation_alias="MODEL_DIR")
     redis_url: SecretStr | None = None
@@ -43,6 +46,7 @@ class Settings(BaseSettings):
     basic_auth_user: str = ""
     basic_auth_pass: SecretStr = SecretStr("")
     allow_anonymous: bool = False
+    calls_per_minute: int = Field(default=1200, ge=1)
     host: str = "127.0.0.1"
     port: int = Field(default=9090, ge=0, le=65535)
     workers: int = Field(default=1, ge=1)
@@ -52,7 +56,7 @@ class Settings(BaseSettings):
     audit_prelabel: bool = False
     llm_provider: Literal["openai", "anthropic"] | None = None
     llm_model: str = ""
-    llm_base_url: str | None = None
+    llm_base_url: str | None = Field(default=None, repr=False)
     llm_api_key: SecretStr = SecretStr("")
     llm_budget_usd: Annotated[Decimal, Field(ge=0)] | None = None
     llm_budget_calls: Annotated[int, Field(ge=0)] | None = None
@@ -75,6 +79,15 @@ class Settings(BaseSettings):
             raise ValueError("only ASCII characters arrive unchanged from Label Studio")
         return value
 
+    @model_validator(mode="after")
+    def _whole_credentials(self) -> Self:
+        """A name without a password would let everybody in who knows the name."""
+        if bool(self.basic_auth_user) != bool(self.basic_auth_pass.get_secret_value()):
+            raise ValueError("BASIC_AUTH_USER and BASIC_AUTH_PASS belong together, and one of them is empty")
+        if ":" in self.basic_auth_user:
+            raise ValueError("BASIC_AUTH_USER has a colon, where HTTP's credentials would be cut in two")
+        return self
+
     @property
     def allowed_hosts(self) -> tuple[str, ...]:
         """ALLOWED_HOSTS, separated by commas."""
@@ -91,12 +104,29 @@ class Settings(BaseSettings):
         return self.database_url_setting or SecretStr(f"sqlite:///{self.data_dir.resolve() / 'edgewise.db'}")
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine is meant: localhost, or an address that never leaves it."""
+    if host.casefold() == "localhost":
+        return True
+    try:
+        address = ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return bool((mapped or address).is_loopback)
+
+
 def read_settings() -> Settings:
     """The settings of this process. Raises SettingsError: which variable is wrong and how, never its value."""
     try:
         return Settings()
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors())
+        faults = "; ".join(": ".join(filter(None, (_named(e["loc"]), e["msg"]))) for e in error.errors())
         raise SettingsError(
             f"The environment has settings that we cannot use. {faults}.", "Correct or unset them."
         ) from None
+
+
+def _named(place: tuple[int | str, ...]) -> str:
+    """The variable that a fault is about; nothing for one that is about several."""
+    return ".".join(map(str, place)).upper()

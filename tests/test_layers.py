@@ -34,9 +34,10 @@ MAY_KNOW = {
         "huggingface_hub", "tokenizers", "accelerate", "cleanlab",
     },
     "edgewise.services": {
-        "sqlalchemy", "httpx", "tenacity", "mlflow", "rq", "redis", "psycopg", "openai", "anthropic", "genai_prices",
+        "sqlalchemy", "alembic", "httpx", "tenacity", "mlflow", "rq", "redis", "psycopg", "openai", "anthropic",
+        "genai_prices",
     },
-    "edgewise.web": {"flask", "werkzeug", "prometheus_client", "pydantic"},
+    "edgewise.web": {"flask", "werkzeug", "prometheus_client", "pydantic", "gunicorn"},
     "edgewise.files": {"pyarrow", "matplotlib"},
     "edgewise.labels": {"numpy", "regex", "defusedxml"},
     "edgewise.settings": {"pydantic", "pydantic_settings"},

@@ -17,6 +17,7 @@ from edgewise.cli.options import (
     TEXT,
     WHICH,
     columns_of,
+    kind_of,
     needed,
     recipe_of,
 )
@@ -42,14 +43,24 @@ def freeal(
     text_columns: TEXT = None,
     label_column: Annotated[
         str | None,
-        typer.Option(help="A column with the right labels, which no model is shown: each round's accuracy is told."),
+        typer.Option(
+            help="A column with the right labels (of an export of Label Studio, a tag), which no model is shown: each "
+            "round's accuracy is told."
+        ),
     ] = None,
+    spans_column: Annotated[
+        str | None,
+        typer.Option(help="The same with spans, as `train` takes them; each round's strict F1 is told."),
+    ] = None,
+    spans: Annotated[
+        bool, typer.Option("--spans", help="Mark stretches of the text, instead of one label a row.")
+    ] = False,
     multi_label: MULTI = False,
     labels: Annotated[str | None, typer.Option(help=WHICH)] = None,
     description: ABOUT = None,
     examples: Annotated[
         Path | None,
-        typer.Option(help="Rows that people labelled, of the same form: always believed, and shown first."),
+        typer.Option(help="Rows that people labelled, of the same form: always believed, and shown with like rows."),
     ] = None,
     model_name: Annotated[
         str | None,
@@ -69,11 +80,12 @@ def freeal(
     """Label texts with a language model and a small model that teach each other (FreeAL, Xiao et al. 2023).
 
     The language model labels every row; a small model learns from that and finds out which labels to believe; believed
-    ones are shown to the language model when it is asked again about the doubtful ones. Adds the columns `label`,
-    `confidence` and `review`, which names what a person should look at, and makes a model folder for `predict`. Paid
-    answers are kept: a run that was ended pays nothing twice. The key is taken from LLM_API_KEY.
+    ones are shown to the language model when it is asked again about the doubtful ones. Adds the columns `label` (or
+    `spans`), `confidence` and `review`, which names what a person should look at, and makes a model folder for
+    `predict`. Paid answers are kept: a run that was ended pays nothing twice. The key is taken from LLM_API_KEY.
     """
     import model
+    from edgewise.errors import InputError
     from edgewise.verbs.files.freeal import Wish, freeal_file
     from edgewise.verbs.files.labelled import head_for
     from edgewise.verbs.files.wishes import labels_given, text_or_file
@@ -81,7 +93,10 @@ def freeal(
     file, out_csv = needed(input_csv, "--input-csv"), needed(output_csv, "--output-csv")
     out_model = needed(output_model, "--output-model")
     names, described = labels_given(labels) if labels else ((), ())
-    head = head_for("choices" if multi_label else "choice", names, name="label", described=described)
+    if spans_column is not None and label_column is not None:
+        raise InputError("--label-column and --spans-column do not go together.", "Say the one that holds the labels.")
+    kind = kind_of(spans_column or ("" if spans else None), multi_label) or "choice"
+    head = head_for(kind, names, name="label", described=described)
     base, recipe = recipe_of(model_name, None, None, seed)
     wish = Wish(
         file=file,
@@ -89,7 +104,7 @@ def freeal(
         head=head,
         base=base,
         recipe=recipe,
-        gold=label_column,
+        gold=spans_column or label_column,
         told=text_or_file(description) if description else "",
         examples=examples,
         iterations=iterations,
@@ -107,7 +122,7 @@ def _told(played: "Played") -> list[str]:
 
     head = ["round", "asked", "failed", "changed", "believed", "agreement"]
     measured = any(one["accuracy"] is not None for one in played.rounds)
-    rows = [[*head, *(["accuracy", "of believed"] if measured else [])]]
+    rows = [[*head, *([played.measure, "of believed"] if measured else [])]]
     for one in played.rounds:
         counts = [str(one[name]) for name in head[:4]]
         shares = [one["believed"], one["agreement"], *([one["accuracy"], one["right"]] if measured else [])]

@@ -109,6 +109,61 @@ def plan(
     )
 
 
+@app.command(rich_help_panel=PANEL, epilog="Example: edgewise improve -p 1 --iterations 3")
+def improve(
+    project: PROJECT,
+    iterations: Annotated[int | None, typer.Option(min=1, max=20, help="Rounds at most.", show_default="3")] = None,
+    wait: WAIT = True,
+    as_json: JSON = False,
+) -> None:
+    """Pre-label with a language model and a small model that teach each other (FreeAL, Xiao et al. 2023).
+
+    A small model, taught on the language model's labels, finds out which of them to believe; the language model is
+    asked again about the others, shown believed ones as examples. Each round is a release; what is in doubt comes first
+    for people. It costs money, within LLM_BUDGET_USD and LLM_BUDGET_CALLS; run it again to go on with what was stopped.
+    """
+    queue_and_follow(
+        "improve",
+        project,
+        wait=wait,
+        as_json=as_json,
+        result=lambda asked, job: _improved(asked, project, job),
+        iterations=iterations,
+    )
+
+
+def _improved(asked: Any, project: int, job: dict[str, Any]) -> tuple[Any, list[str]]:
+    """The rounds, if there were any; the job's last word says how it ended."""
+    if job["id"] not in {one["id"] for one in asked.reports(project, LISTED)}:
+        return job, [job["message"]]
+    made = _report(asked, project, job)
+    return made, [*_rounds(made), "", job["message"]]
+
+
+def _played(made: dict[str, Any]) -> tuple[Any, list[str]]:
+    return made, [*_rounds(made), "", made["sentence"]]
+
+
+def _rounds(made: dict[str, Any]) -> list[str]:
+    """A line for each head and round."""
+    rows = [["round", "head", "asked", "failed", "changed", "believed", "agreement", "quality", "calls"]]
+    for one in made["rounds"]:
+        for name, head in one["heads"].items():
+            shares = ["-" if head[key] is None else f"{head[key]:.3f}" for key in ("believed", "agreement")]
+            counts = [str(head[key]) for key in ("asked", "failed", "changed")]
+            rows.append(
+                [str(one["round"]), name, *counts, *shares, _quality(head["quality"]), str(one["spend"]["calls"])]
+            )
+    return table(rows)
+
+
+def _quality(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return "no held-out task is labelled"
+    between = f"{found['low']:.2f} to {found['high']:.2f}"
+    return f"{found['measure']} {found['score']:.3f} ({between}) on {found['tasks']}"
+
+
 def _report(asked: Any, project: int, job: dict[str, Any]) -> dict[str, Any]:
     """The report that a job has made: it has the job's id."""
     made: dict[str, Any] = asked.report(project, job["id"])["report"]
@@ -129,7 +184,7 @@ def reports(
         show(found, table(rows), as_json=as_json)
         return
     one = asked.report(project, report_id)
-    told = {"plan": _planned, "evaluate-llm": _evaluated}.get(one["kind"])
+    told = {"plan": _planned, "evaluate-llm": _evaluated, "improve": _played}.get(one["kind"])
     lines = told(one["report"])[1] if told else json.dumps(one["report"], indent=2, ensure_ascii=False)
     show(one, lines, as_json=as_json)
 

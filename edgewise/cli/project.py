@@ -1,11 +1,14 @@
 """The verbs of a Label Studio project: `edgewise <verb> --project 1`."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 
 from edgewise.cli.jobs import PROJECT, WAIT, backend, queue_and_follow
 from edgewise.cli.shell import FAILED, JSON, show
+from edgewise.errors import EdgewiseError
 
 PANEL = "On a Label Studio project"
 app = typer.Typer()
@@ -15,15 +18,22 @@ app = typer.Typer()
 def connect(
     project: PROJECT,
     url: Annotated[str | None, typer.Option(help="This server's address, to add it to the project first.")] = None,
+    rotate_secret: Annotated[
+        bool,
+        typer.Option("--rotate-secret", help="Put a new secret on the webhook; the old one is worth nothing then."),
+    ] = False,
     wait: WAIT = True,
     as_json: JSON = False,
 ) -> None:
     """Make a project follow us: webhook, sampling, views, checks."""
     if url is not None:
-        studio = backend().system.studio
+        from edgewise.verbs.places import login
+
+        system = backend().system
+        studio = system.studio
         if url.rstrip("/") not in {str(known["url"]).rstrip("/") for known in studio.backends(project)}:
-            studio.add_backend(project, url, "Edgewise")
-    queue_and_follow("connect", project, wait=wait, as_json=as_json)
+            studio.add_backend(project, url, "Edgewise", **login(system.settings))
+    queue_and_follow("connect", project, wait=wait, as_json=as_json, rotate_secret=rotate_secret or None)
 
 
 @app.command(rich_help_panel=PANEL, epilog="Example: edgewise sync -p 1")
@@ -61,21 +71,40 @@ def resume(project: PROJECT, wait: WAIT = True, as_json: JSON = False) -> None:
     queue_and_follow("resume", project, wait=wait, as_json=as_json)
 
 
-@app.command(rich_help_panel=PANEL, epilog="Example: edgewise doctor -p 1")
-def doctor(project: PROJECT, as_json: JSON = False) -> None:
-    """What is wrong with the connection, and the fix. Exits 1 if something is."""
-    from edgewise.verbs.doctor import examine
+@app.command(rich_help_panel=PANEL, epilog="Example: edgewise doctor -p 1 --fix")
+def doctor(
+    project: PROJECT,
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended from here, then look again.")] = False,
+    url: Annotated[
+        str | None, typer.Option(help="This server's address as Label Studio calls it, if it never did.")
+    ] = None,
+    as_json: JSON = False,
+) -> None:
+    """What is wrong with the connection, and the fix.
+
+    Exits 1 if something is, or could not be looked at. Tries predictions in a project of its own, deleted at once.
+    """
+    from edgewise.verbs.doctor import examine, keep
+    from edgewise.verbs.doctor.mend import mend
 
     system = backend().system
-    checks = examine(system, system.project(project))
-    show(checks, [line for check in checks for line in _check(check)], as_json=as_json)
+    checks = examine(system, project, url)
+    did = mend(system, project, checks, url) if fix else []
+    if did:
+        checks = examine(system, project, url)
+    with suppress(EdgewiseError):  # nobody knows the project, or the database is away: the checks tell
+        keep(system, project, checks)
+    lines = [*(f"did   {one}" for one in did), *(line for check in checks for line in _check(check))]
+    show({"did": did, "checks": checks} if fix else checks, lines, as_json=as_json)
     raise typer.Exit(0 if all(check["ok"] for check in checks) else FAILED)
 
 
-def _check(check: dict[str, Any]) -> list[str]:
+def _check(check: Mapping[str, Any]) -> list[str]:
     if check["ok"]:
-        return [f"ok    {check['check']}"]
-    return [f"FAIL  {check['check']}", f"      {check['what']}", f"      {check['mend']}"]
+        mark = "ok   " if check["state"] == "ok" else "-    "
+        return [f"{mark} {check['check']}" + (f": {check['what']}" if check["what"] else "")]
+    mark = "FAIL " if check["state"] == "failed" else "?    "
+    return [f"{mark} {check['check']}", f"      {check['what']}", f"      {check['mend']}"]
 
 
 @app.command(rich_help_panel=PANEL, epilog="Example: edgewise forget -p 1 --yes")

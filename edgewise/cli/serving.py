@@ -15,7 +15,7 @@ def _logging_system() -> Any:
     from edgewise.logs import set_up_logging
 
     system = backend().system
-    set_up_logging(system.settings.log_level)
+    set_up_logging(system.settings.log_level, system.settings.log_format)
     return system
 
 

@@ -52,6 +52,8 @@ def plain(status: Json, numbers: Json) -> Iterator[str]:
         yield f"language model: {spent(shown['language_model'])}"
     if shown["errors"]:
         yield f"likely label errors: {shown['errors']['total']}"
+    if status.get("erased"):
+        yield f"erased here, as deleted in Label Studio: {lost(status['erased'])}"
     if status.get("note"):
         yield f"note: {status['note']}"
     if status.get("ignored"):
@@ -78,6 +80,19 @@ def spent(run: Json) -> str:
         f"run {run['run']} of {run['model']}, {page.dollars(spend['usd'])} spent on {page.count(spend['calls'])} "
         f"calls, {page.count(run['open_tasks_left'])} open tasks left"
     )
+
+
+def lost(erased: Json) -> str:
+    """How much was erased, and which versions had learned from it."""
+    many = f"{erased['tasks']} tasks, {erased['annotations']} annotations"
+    versions = [learner(one) for one in erased["learned_from_them"]]
+    return f"{many}; {'no version had learned from them' if not versions else 'learned from by ' + ', '.join(versions)}"
+
+
+def learner(one: Json) -> str:
+    """A version that had learned from what was erased."""
+    state = "serves" if one["serves"] else "kept" if one["kept"] else "its weights are gone"
+    return f"{one['version']} ({state})"
 
 
 def tables(status: Json, numbers: Json) -> Iterator[Table]:

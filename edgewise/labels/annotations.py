@@ -60,7 +60,7 @@ class Example:
 
 def parse_annotation(raw: Mapping[str, Any], task_id: int) -> Annotation:
     """An annotation from Label Studio's JSON: of a webhook, a list, an export or a task. InputError if it has no id."""
-    annotation_id = integer(raw.get("id"))
+    annotation_id = _number(raw.get("id"))
     if annotation_id is None:
         raise InputError("An annotation has no id.", "Send annotations as Label Studio's API lists them.")
     result = raw.get("result")
@@ -81,6 +81,20 @@ def parse_annotation(raw: Mapping[str, Any], task_id: int) -> Annotation:
         parent_prediction=parent,
         result=regions,
     )
+
+
+def parse_annotations(listed: object, task_id: int, begun: Mapping[int, int]) -> list[Annotation]:
+    """A task's annotations, as Label Studio lists them. What has no id cannot be told from its neighbour: left out.
+
+    begun: annotation -> the prediction that it began from, where the list may no longer say.
+    """
+    found = []
+    for raw in listed if isinstance(listed, list) else []:
+        annotation_id = _number(raw.get("id")) if isinstance(raw, Mapping) else None
+        if annotation_id is not None:
+            parent = raw.get("parent_prediction") or begun.get(annotation_id)
+            found.append(parse_annotation({**raw, "parent_prediction": parent}, task_id))
+    return found
 
 
 def training_example(annotations: Sequence[Annotation], head: Head, text: str) -> Example | None:
@@ -145,7 +159,13 @@ def _drawn_by_hand(result: Iterable[Region]) -> bool:
 
 def _identity(value: object) -> int | None:
     """An id that Label Studio sends bare in some answers and inside an object in others."""
-    return integer(value.get("id")) if isinstance(value, Mapping) else integer(value)
+    return _number(value.get("id")) if isinstance(value, Mapping) else _number(value)
+
+
+def _number(value: object) -> int | None:
+    """An id that a database can keep: of 64 bits, as all of Label Studio's are."""
+    found = integer(value)
+    return found if found is not None and -(2**63) <= found < 2**63 else None
 
 
 def _moment(iso: str) -> datetime:

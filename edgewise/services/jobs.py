@@ -4,7 +4,9 @@ The table is the truth on both back ends; Redis only carries ids, and may lose t
 must be harmless when run again. Knows nothing of what the verbs do.
 """
 
+import errno
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +18,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from edgewise.errors import Cancelled, EdgewiseError, Unavailable
+from edgewise.logs import about
 from edgewise.services.store import Job, Store
+from edgewise.services.store.database import CLOCK_ERROR
 from edgewise.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,6 +35,7 @@ LANES = (
 )  # each one job at a time; a worker of several lanes takes the quickest first
 LANE_OF = {lane: lane for lane in LANES} | {
     "evaluate-llm": "prelabel",
+    "improve": "prelabel",
     "plan": "prelabel",
     "label-errors": "prelabel",
     "saving": "prelabel",
@@ -103,7 +108,9 @@ class LocalQueue:
     ) -> Job:
         """See Queue."""
         lane = LANE_OF.get(kind, "light")
-        return self.store.add_job(kind, project_key, lane=lane, args=args, run_after=run_after)
+        job = self.store.add_job(kind, project_key, lane=lane, args=args, run_after=run_after)
+        log.info("%s of project %s waits as job %s", kind, project_key, job.id)  # which request or job wanted it
+        return job
 
     def job(self, id: str) -> Job:
         """See Queue."""
@@ -244,6 +251,22 @@ class Progress:
         if row is None or row.cancel_at is not None:
             raise Cancelled("The job was cancelled.", "Run the verb again if you want it.")
 
+    def within(self, low: float, high: float) -> "Progress":
+        """For a part of the work, which takes the whole from one share to another."""
+        return _Part(self, low, high)
+
+
+class _Part(Progress):
+    def __init__(self, whole: Progress, low: float, high: float) -> None:
+        self._whole, self._low, self._high = whole, low, high
+
+    @property
+    def job_id(self) -> str:
+        return self._whole.job_id
+
+    def __call__(self, fraction: float, message: str = "") -> None:
+        self._whole(self._low + (self._high - self._low) * min(1.0, max(0.0, fraction)), message)
+
 
 def perform(
     store: Store, queue: Queue, job_id: str, run: Callable[[Job, Progress], None], *, pace: Pace | None = None
@@ -253,7 +276,8 @@ def perform(
     job = store.start_job(job_id, pace.lease_s)
     if job is None:
         return
-    with _heartbeat(store, job, pace):
+    began = monotonic()
+    with about(job=job.id), _heartbeat(store, job, pace):
         record = _attempt(store, job, lambda: run(job, Progress(store, job, pace)), pace)
         patient = Retrying(
             retry=retry_if_exception_type(Unavailable),
@@ -262,6 +286,7 @@ def perform(
             reraise=True,
         )
         patient(record)
+        log.info("%s of project %s, attempt %d: %.1f s", job.kind, job.project_key, job.attempts, monotonic() - began)
     queue.nudge(job.project_key, job.kind)
 
 
@@ -279,9 +304,21 @@ def _attempt(store: Store, job: Job, run: Callable[[], None], pace: Pace) -> Cal
         return lambda: store.end_job(job, "failed", error=told)
     except Exception as error:
         log.exception("job %s (%s) failed unexpectedly", job.id, job.kind)
+        disk = _disk_trouble(error)
+        if disk is not None:
+            return lambda: store.put_back(job, error=_told(disk), faults=job.faults, pause_s=pause_s(job, pace))
         what = f"The job failed unexpectedly ({type(error).__name__})."
         return lambda: record_fault(store, job, what, pace)
     return lambda: store.end_job(job, "done")
+
+
+def _disk_trouble(error: Exception) -> Unavailable | None:
+    """What a full or read-only disk is called; safetensors keeps but the operating system's words of it."""
+    if any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT)):
+        return Unavailable("The disk is full.", "Make room for DATA_DIR and MODEL_DIR; we try again by ourselves.")
+    if os.strerror(errno.EROFS) in str(error):
+        return Unavailable("A disk of ours is read-only.", "Mount DATA_DIR and MODEL_DIR writable; we try again then.")
+    return None
 
 
 def record_fault(store: Store, job: Job, what: str, pace: Pace) -> None:
@@ -300,7 +337,12 @@ def record_fault(store: Store, job: Job, what: str, pace: Pace) -> None:
 def reap(store: Store, pace: Pace) -> None:
     """Put back the jobs whose process has said nothing for too long."""
     for job in store.running_jobs():
-        if job.lease_until is not None and job.lease_until < datetime.now(UTC):
+        if job.lease_until is None:
+            continue
+        left = job.lease_until - datetime.now(UTC)
+        if left > timedelta(seconds=pace.lease_s) + CLOCK_ERROR:  # the clock was wrong then: whoever lives renews it
+            store.renew_job(job, pace.lease_s)
+        elif left < timedelta(0):
             log.warning("job %s (%s) went silent", job.id, job.kind)
             record_fault(store, job, "The job's process ended without a word.", pace)
 

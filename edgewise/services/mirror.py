@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from edgewise.errors import Unavailable
-from edgewise.services.store import Project, Report, Store, Version
+from edgewise.services.store import Improvement, Project, Report, Store, Version
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -36,6 +36,8 @@ TOLD = {
 }
 VERSION_TAG = "edgewise.version"
 REPORT_TAG = "edgewise.report"
+IMPROVEMENT_TAG = "edgewise.improvement"
+ROUND_TAG = "edgewise.round"
 MEND = "See MLFLOW_TRACKING_URI and MLflow's log; nothing is lost, we try again by ourselves."
 
 
@@ -86,6 +88,24 @@ def report_message(project: Project, report: Report, content: Json) -> Json:
     }
 
 
+def round_message(project: Project, improvement: Improvement) -> Json:
+    """The outbox payload of topic "round": what MLflow is to show of an improvement's last round, under one parent."""
+    last = improvement.rounds[-1]
+    assert improvement.created_at is not None
+    return {
+        "model": f"edgewise-{project.ls_id}",
+        "improvement": improvement.id,
+        "round": last["round"],
+        "name": f"round {last['round']}",
+        "at_ms": int(improvement.created_at.timestamp() * 1000),
+        "params": {"llm_run": last["run"], "demonstrations": len(last["demonstrations"])},
+        "metrics": {"heads": last["heads"], "spend": last["spend"] | {"usd": float(last["spend"]["usd"] or "nan")}},
+        "tags": {"edgewise.kind": "improve", "edgewise.project": project.address},
+        "content": last,
+        "ended": improvement.ended,
+    }
+
+
 def mirror(store: Store, tracking_uri: str, artifact_root: Path) -> int:
     """Bring the outbox to MLflow; how many messages. A message that comes twice changes nothing the second time.
 
@@ -129,6 +149,8 @@ class Outlet:
             self._show_champion(payload)
         elif topic == "report":
             self._show_report(payload)
+        elif topic == "round":
+            self._show_round(payload)
 
     def _show_version(self, payload: Json) -> None:
         run = self._unfinished(payload, (VERSION_TAG, payload["version"]), payload["version"])
@@ -144,11 +166,30 @@ class Outlet:
             self._client.log_dict(run.info.run_id, payload["content"], "report.json")
             self._client.set_terminated(run.info.run_id)
 
+    def _show_round(self, payload: Json) -> None:
+        """A child run for each round; their parent is finished with the last one."""
+        whole = {"edgewise.kind": "improve"}
+        identity = (IMPROVEMENT_TAG, payload["improvement"])
+        parent = self._run(payload["model"], *identity) or self._made(payload | {"tags": whole}, identity, "improve")
+        child = (ROUND_TAG, f"{payload['improvement']}/{payload['round']}")
+        tags = payload["tags"] | {"mlflow.parentRunId": parent.info.run_id}
+        run = self._unfinished(payload | {"tags": tags}, child, payload["name"])
+        if run is not None:
+            self._log(run.info.run_id, payload)
+            self._client.log_dict(run.info.run_id, payload["content"], "round.json")
+            self._client.set_terminated(run.info.run_id)
+        if payload["ended"] is not None:
+            self._client.set_tag(parent.info.run_id, "edgewise.ended", payload["ended"][:LONGEST_VALUE])
+            self._client.set_terminated(parent.info.run_id)
+
     def _unfinished(self, payload: Json, identity: tuple[str, str], name: str) -> "Run | None":
         """The run of this tag, made if there is none; None if it is finished: the message came before."""
         run = self._run(payload["model"], *identity)
         if run is not None:
             return None if run.info.status == "FINISHED" else run
+        return self._made(payload, identity, name)
+
+    def _made(self, payload: Json, identity: tuple[str, str], name: str) -> "Run":
         tags = {key: str(value)[:LONGEST_VALUE] for key, value in payload["tags"].items()}
         tags[identity[0]] = identity[1]
         return self._client.create_run(self._experiment(payload["model"]), payload["at_ms"], tags, name)

@@ -16,15 +16,17 @@ import shutil
 import tempfile
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from edgewise.errors import Conflict, NotFound, SettingsError
 
 CARD = "version.json"
 HEADS = "heads"
 STAGING = ".staging"
+MARK = ".folder"
 PLAIN_NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,63}")
 BLOCK = 1 << 20
 YOUNG_S = 60.0  # a lock file so young may be about to be locked
@@ -92,6 +94,22 @@ class Registry:
             raise SettingsError(
                 f"MODEL_DIR cannot be written to ({type(error).__name__}).", "Give it to our user, or choose another."
             ) from error
+
+    def mark(self) -> str | None:
+        """What tells this folder from all others, whoever looks: a file in it, made once. None when we cannot read it,
+        nor make it."""
+        path = self._root / MARK
+        try:
+            if not path.exists():
+                self._root.mkdir(parents=True, exist_ok=True)
+                with tempfile.NamedTemporaryFile("w", dir=self._root) as fresh:
+                    fresh.write(uuid4().hex)
+                    fresh.flush()
+                    with suppress(FileExistsError):  # another process was faster
+                        os.link(fresh.name, path)
+            return path.read_text()
+        except OSError:
+            return None
 
     @contextmanager
     def staging(self, project: str) -> Iterator[Path]:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Self
 
 from edgewise.errors import StudioGone, StudioRefused
-from edgewise.services.studio_http import Call, Http, Json, as_dict, as_list, field
+from edgewise.services.studio_http import TRIES, Call, Http, Json, as_dict, as_list, field
 from edgewise.services.studio_releases import PAGE, Bulk
 
 DELETE_TIMEOUT_S = 1800.0  # 10,000 predictions took 100 s on a busy machine
@@ -19,10 +19,13 @@ DELETE_TIMEOUT_S = 1800.0  # 10,000 predictions took 100 s on a busy machine
 class Studio(Bulk):
     """One Label Studio. Several threads may share it; `close` it, or use it in a `with`."""
 
-    def __init__(self, address: str, token: str, timeout_s: float = 60.0, *, settle_s: float = 5.0) -> None:
-        """`token`: personal access token or legacy token. `settle_s`: how long a push without answer may still act."""
+    def __init__(
+        self, address: str, token: str, timeout_s: float = 60.0, *, settle_s: float = 5.0, tries: int = TRIES
+    ) -> None:
+        """`token`: personal access token or legacy token. `settle_s`: how long a push without answer may still act.
+        `tries`: how often a call that may be repeated is sent."""
         self.address = address.rstrip("/")
-        super().__init__(Http(address, token, timeout_s), settle_s)
+        super().__init__(Http(address, token, timeout_s, tries), settle_s)
 
     def __enter__(self) -> Self:
         return self
@@ -37,6 +40,15 @@ class Studio(Bulk):
     def version(self) -> str:
         """Label Studio's version, such as '1.23.2'."""
         return str(field(self._get("api/version"), "release", "api/version"))
+
+    def greet(self) -> str:
+        """Its version, asked without a token: whether it is there at all. Raises StudioUnavailable, StudioRefused."""
+        return str(field(self._http.ask(Call("GET", "api/version", anonymous=True)), "release", "api/version"))
+
+    @property
+    def token_kind(self) -> str:
+        """What the token is, by its form."""
+        return "personal access token" if self._http.has_personal_token else "legacy token"
 
     def clock(self) -> datetime | None:
         """Label Studio's own time, by which its `updated_at` go: aware, to the second. None if it does not say."""
@@ -72,6 +84,23 @@ class Studio(Bulk):
         """Change fields; fires PROJECT_UPDATED at every webhook, also at ours. Raises StudioGone."""
         return as_dict(self._project("PATCH", project_id, "", body=fields), "api/projects/")
 
+    def projects_titled(self, title: str) -> list[Json]:
+        """Up to a thousand projects whose title contains this."""
+        answer = as_dict(self._get("api/projects/", {"title": title, "page_size": PAGE}), "api/projects/")
+        return as_list(answer.get("results"), "api/projects/")
+
+    def delete_project(self, project_id: int) -> None:
+        """Delete a project with all that is in it; it may be gone already."""
+        self._delete(f"api/projects/{project_id}/")
+
+    def next_task(self, project_id: int) -> Json:
+        """What Label All Tasks gives the token's owner now; it stays locked for them. Raises StudioGone: none left."""
+        return as_dict(self._project("GET", project_id, "next/"), "next/")
+
+    def annotate(self, task_id: int) -> None:
+        """Submit an annotation without any region."""
+        self._post(f"api/tasks/{task_id}/annotations/", {"result": []})
+
     def activate(self, project_id: int, name: str) -> None:
         """Make `name` the project's version: the next task follows its scores. One prediction of it must be there.
 
@@ -106,6 +135,10 @@ class Studio(Bulk):
     def add_backend(self, project_id: int, url: str, title: str, **fields: object) -> Json:
         """Connect an ML backend. On StudioRefused look at `backends`: Label Studio may have added it all the same."""
         return self._post("api/ml/", {"project": project_id, "url": url, "title": title, **fields})
+
+    def update_backend(self, backend_id: int, project_id: int, url: str, **fields: object) -> Json:
+        """Change fields of a backend; Label Studio tries the connection first. It needs project and address always."""
+        return self._patch(f"api/ml/{backend_id}", {"project": project_id, "url": url, **fields})
 
     def delete_backend(self, backend_id: int) -> None:
         """Disconnect an ML backend; it may be gone already. Its webhook stays."""

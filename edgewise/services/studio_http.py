@@ -29,6 +29,12 @@ TRIES = 3
 LONGEST_PAUSE_S = 2.0
 REPEATABLE = frozenset({"GET", "PATCH", "DELETE"})  # sent twice they do what they do once; a POST may do it twice
 ADDRESS = "Correct LABEL_STUDIO_HOST: it starts with http:// or https://."
+UNRESOLVED = "can't resolve hostname"  # Label Studio answers 500 with it
+PROTECTED = ("reserved network address", "the provided url was not allowed")
+OPEN_NETWORK = (
+    "Start Label Studio with USE_DEFAULT_BANNED_SUBNETS=false and "
+    "USER_ADDITIONAL_BANNED_SUBNETS=169.254.0.0/16,fe80::/10 (your own network is allowed then, cloud metadata is not)."
+)
 NEW_TOKEN = "Make a new access token in Label Studio (Account & Settings) and put it into LABEL_STUDIO_API_KEY."
 
 
@@ -38,6 +44,10 @@ class NotSent(StudioUnavailable):
 
 class NoAnswer(StudioUnavailable):
     """The call may have been carried out or not: time-out, broken connection, 5xx, garbage."""
+
+
+class Protected(StudioRefused):
+    """Label Studio's network protection refuses an address that we gave it."""
 
 
 class Credentials:
@@ -108,12 +118,13 @@ class Call:
     body: object = None
     timeout_s: float | None = None
     gone: type[EdgewiseError] = NotFound  # what a 404 in Label Studio's own words means
+    anonymous: bool = False  # sent without the token
 
 
 class Http:
     """Calls of one Label Studio, over kept connections. Several threads may share it."""
 
-    def __init__(self, address: str, token: str, timeout_s: float) -> None:
+    def __init__(self, address: str, token: str, timeout_s: float, tries: int = TRIES) -> None:
         """`address` may hold a path prefix. Proxies of the environment are used, but never for this machine."""
         try:
             self._client = httpx.Client(
@@ -126,11 +137,17 @@ class Http:
         except httpx.InvalidURL as error:
             raise StudioRefused("The address of Label Studio is not one.", ADDRESS) from error
         self._credentials = Credentials(token, self._client)
+        self._tries = tries
         self.clock: datetime | None = None  # the server's own, at its last answer
 
     def close(self) -> None:
         """Close the kept connections."""
         self._client.close()
+
+    @property
+    def has_personal_token(self) -> bool:
+        """Told by its form: True for a personal access token, False for a legacy token."""
+        return self._credentials.renewable
 
     def ask(self, call: Call) -> Any:
         """The answer's JSON, None for an empty one. Repeats what is safe to repeat: three tries, short pauses.
@@ -140,13 +157,15 @@ class Http:
         retried = NotSent if call.method not in REPEATABLE else StudioUnavailable
         attempts = Retrying(
             retry=retry_if_exception_type(retried),
-            stop=stop_after_attempt(TRIES),
+            stop=stop_after_attempt(self._tries),
             wait=wait_random_exponential(multiplier=0.2, max=LONGEST_PAUSE_S),
             reraise=True,
         )
         return attempts(self._once, call)
 
     def _once(self, call: Call) -> Any:
+        if call.anonymous:
+            return interpret(self._send(call, ""), call)
         header = self._credentials.header()
         response = self._send(call, header)
         if response.status_code == 401 and self._credentials.renewable:
@@ -155,7 +174,7 @@ class Http:
         return interpret(response, call)
 
     def _send(self, call: Call, header: str) -> httpx.Response:
-        options: Json = {"params": call.params, "headers": {"Authorization": header}}
+        options: Json = {"params": call.params, "headers": {"Authorization": header} if header else {}}
         if call.timeout_s is not None:
             options["timeout"] = httpx.Timeout(call.timeout_s, connect=CONNECT_TIMEOUT_S)
         if call.body is not None:
@@ -195,9 +214,14 @@ def interpret(response: httpx.Response, call: Call) -> Any:
             f"Label Studio redirects {where} elsewhere.", "Set LABEL_STUDIO_HOST to the address your browser shows."
         )
     if status in (401, 403):
-        raise _denied(response, where)
+        raise garbage(call.path) if call.anonymous else _denied(response, where)
     if status == 404:
         raise _missing(response, call)
+    if UNRESOLVED in _detail(response):
+        raise StudioRefused(
+            "Label Studio cannot find the host of the address that it was given.",
+            "Use a name that Label Studio's machine or container can look up, or an IP address.",
+        )
     if status >= 500 or status == 429:
         raise NoAnswer(f"Label Studio answers {where} with {status}.", "See its log; we try again by ourselves.")
     raise StudioRefused(
@@ -229,6 +253,8 @@ def _denied(response: httpx.Response, where: str) -> StudioRefused:
         )
     if response.status_code == 401:
         return StudioRefused("Label Studio does not know the token.", NEW_TOKEN)
+    if any(words in _detail(response) for words in PROTECTED):
+        return Protected("Label Studio's network protection refuses the address.", OPEN_NETWORK)
     return StudioRefused(
         f"The token's owner may not {where} in Label Studio.", "Use the token of somebody who manages the project."
     )

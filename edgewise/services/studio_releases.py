@@ -24,6 +24,7 @@ TASK_FIELDS = (
     "result,was_cancelled,ground_truth,completed_by,lead_time,parent_prediction,result_count"
 )
 PREDICTION_FIELDS = "id,predictions,model_version,result"
+SCORE = "predictions_score"
 LISTED_VERSIONS_LIMIT = 500  # Label Studio cuts its text of a task's versions there
 
 
@@ -58,6 +59,22 @@ class Bulk:
             for page in self._pages(project_id, filters, TASK_FIELDS, IDS_PER_QUERY):
                 found += page
         return found
+
+    def first_tasks(self, project_id: int, limit: int) -> list[Json]:
+        """At most so many tasks, the oldest: `id` and `data` of each."""
+        params: dict[str, str | int] = {"project": project_id, "page": 1, "page_size": limit, "fields": "task_only"}
+        answer = self._get("api/tasks/", params | {"include": "id,data"})
+        return as_list(field(answer, "tasks", "api/tasks/"), "api/tasks/")
+
+    def open_and_scored(self, project_id: int) -> tuple[int, bool]:
+        """How many tasks nobody has annotated yet, and whether any of them has a score in the Data Manager's column.
+        The project must have a task, or Label Studio fails."""
+        ordered = {"ordering": [f"-tasks:{SCORE}"], "filters": _all(_filter("total_annotations", "equal", "Number", 0))}
+        params: dict[str, str | int] = {"project": project_id, "page": 1, "page_size": 1, "query": json.dumps(ordered)}
+        params |= {"fields": "all", "include": f"id,{SCORE}"}
+        answer = self._http.ask(Call("GET", "api/tasks/", params, gone=StudioGone))
+        first = as_list(field(answer, "tasks", "api/tasks/"), "api/tasks/")[:1]  # those without a score come last
+        return int(field(answer, "total", "api/tasks/")), any(task.get(SCORE) is not None for task in first)
 
     def predictions(self, project_id: int, task_ids: Sequence[int] | set[int]) -> list[Json]:
         """All predictions of the given tasks, of every version: dicts with id, task, model_version, result."""
@@ -220,7 +237,7 @@ class Bulk:
         last, remaining = 0, 1
         while remaining > 0:
             items = [*filters, _filter("id", "greater", "Number", last)]
-            query = json.dumps({"filters": {"conjunction": "and", "items": items}}, separators=(",", ":"))
+            query = json.dumps({"filters": _all(*items)}, separators=(",", ":"))
             params: dict[str, str | int] = {"project": project_id, "page": 1, "page_size": page_size, "query": query}
             params |= {"fields": "all", "include": include}
             answer = self._http.ask(Call("GET", "api/tasks/", params, timeout_s=BULK_TIMEOUT_S, gone=StudioGone))
@@ -247,6 +264,10 @@ class Bulk:
 
 def _filter(column: str, operator: str, kind: str, value: object) -> Json:
     return {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value}
+
+
+def _all(*items: Json) -> Json:
+    return {"conjunction": "and", "items": list(items)}
 
 
 def _last_id(page: list[Any], before: int) -> int:

@@ -1,18 +1,19 @@
-"""What the web server asks and the terminal too: edgewise.web.wire.Backend, answered by one System.
+"""What the web server asks and the terminal too: edgewise.web.backend.Backend, answered by one System.
 
 Every answer here is at once: what takes longer is queued.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from edgewise.errors import NotFound
 from edgewise.labels.schema import parse_schema
 from edgewise.verbs import answer
-from edgewise.verbs.connect import note_address
+from edgewise.verbs.connect import note_address, remember
+from edgewise.verbs.gauges import Sample, gauges
 from edgewise.verbs.numbers.summary import numbers
 from edgewise.verbs.serving import rollback
-from edgewise.verbs.status import gauges, job_summary, llm_runs, overview, ready, told
+from edgewise.verbs.status import job_summary, llm_runs, overview, ready, told
 from edgewise.verbs.status import status as status_of
 from edgewise.verbs.system import System
 
@@ -20,7 +21,7 @@ Json = dict[str, Any]
 
 
 class Backend:
-    """What the web server asks: edgewise.web.wire.Backend, answered by one System."""
+    """What the web server asks: edgewise.web.backend.Backend, answered by one System."""
 
     def __init__(self, system: System, verbs: Collection[str]) -> None:
         """verbs: those that can be queued."""
@@ -71,6 +72,11 @@ class Backend:
         """The secret on the project's webhook, once connect has installed it."""
         project = self.system.store.find_project(self.system.address, ls_id)
         return project.connection.get("secret") if project else None
+
+    def webhook_secrets(self) -> list[str]:
+        """The secrets on all projects' webhooks."""
+        known = (project.connection.get("secret") for project in self.system.store.projects())
+        return [secret for secret in known if secret]
 
     def versions(self) -> list[str]:
         """Every release that serves, of all projects: Label Studio does not say which project it asks for."""
@@ -135,10 +141,12 @@ class Backend:
         project = self.system.project(ls_id)
         if verb == "rollback":
             return job_summary(rollback(self.system, project, str(options.get("version") or "")))
+        if verb == "connect" and options.get("rotate_secret") is True:
+            project = remember(self.system, project, rotate=True)
         if verb not in self._verbs:
             raise NotFound(f"There is no verb {verb!r}.", f"Choose one of {', '.join(self._verbs)}.")
         return job_summary(self.system.queue.enqueue(verb, project.key, args=dict(options) or None))
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float | Sequence[Sample]]:
         """Numbers for Prometheus."""
         return gauges(self.system)

@@ -14,24 +14,16 @@ from edgewise.services.jobs import Progress
 from edgewise.services.store import Project
 from edgewise.verbs.answer import LIVE
 from edgewise.verbs.doctor import examine, in_words
+from edgewise.verbs.erasure import erase_project
+from edgewise.verbs.places import EVENTS, SAMPLING, addresses, same_place, webhook_of
 from edgewise.verbs.sync import refresh_project
-from edgewise.verbs.system import System, folder_name
+from edgewise.verbs.system import System
 from edgewise.verbs.views import drop as drop_views
 from edgewise.verbs.views import keep_hardest
 from edgewise.web.wire import SECRET_HEADER
 
-SAMPLING = "Uncertainty sampling"
 OURS = re.compile(rf"ew-[0-9]{{1,9}}|llm-[0-9]{{1,9}}|{LIVE}")  # versions of predictions that we made
 MOST_ADDRESSES = 20
-EVENTS = (
-    "PROJECT_UPDATED",
-    "TASKS_CREATED",
-    "TASKS_DELETED",
-    "ANNOTATION_CREATED",
-    "ANNOTATIONS_CREATED",
-    "ANNOTATION_UPDATED",
-    "ANNOTATIONS_DELETED",
-)
 
 
 def connect(system: System, project: Project, progress: Progress) -> None:
@@ -45,7 +37,7 @@ def connect(system: System, project: Project, progress: Progress) -> None:
     project = take_sampling(system, project)
     project = keep_hardest(system, project)
     progress(0.8, "checking the connection")
-    checks = examine(system, project)
+    checks = examine(system, project.ls_id)
     is_new = system.by_key(project.key).state == "connecting"  # it may have been paused meanwhile
     remember(system, project, state="live" if is_new else None, checks=checks)
     system.queue.enqueue("sync", project.key)
@@ -60,15 +52,13 @@ def remember(system: System, project: Project, *, state: str | None = None, **fa
 
 def note_address(system: System, project: Project, address: str) -> tuple[bool, Project]:
     """Remember by which address Label Studio calls us; whether it is a new one: then its webhook is new as well."""
+    models = system.registry.mark()
+    if models and project.connection.get("models") != models:  # doctor tells by it whether the worker has another
+        project = remember(system, project, models=models)
     known = addresses(project)
     if any(same_place(address, other) for other in known) or len(known) >= MOST_ADDRESSES:
         return False, project
     return True, remember(system, project, addresses=[*known, address], backend_url=address)
-
-
-def addresses(project: Project) -> list[str]:
-    """Where Label Studio has ever called us for this project: our port or our name may have changed."""
-    return list(project.connection.get("addresses") or [])
 
 
 def backend_of(system: System, project: Project) -> Mapping[str, Any]:
@@ -85,11 +75,6 @@ def backend_of(system: System, project: Project) -> Mapping[str, Any]:
     )
 
 
-def same_place(one: str, other: str) -> bool:
-    """Two addresses of one backend."""
-    return one.rstrip("/").casefold() == other.rstrip("/").casefold()
-
-
 def take_webhook(system: System, project: Project) -> Project:
     """Put our secret and our events on the webhook that Label Studio made; remove doubles of it."""
     url = str(backend_of(system, project)["url"])
@@ -101,11 +86,12 @@ def take_webhook(system: System, project: Project) -> Project:
             "It makes one when the backend is added. If this stays, its network protection refuses our address, or our "
             "host's name has no dot in it: see docs/doctor.md.",
         )
-    secret = project.connection.get("secret") or secrets.token_urlsafe(32)
+    known = project.connection
+    secret = (None if known.get("rotate") else known.get("secret")) or secrets.token_urlsafe(32)
     organization = system.studio.whoami().get("active_organization")
     # Kept before it is installed: a crash in between must not leave Label Studio with a secret that we do not know.
     facts = {"backend_url": url, "webhook": here[0]["id"], "organization": organization}
-    project = remember(system, project, secret=secret, **facts)
+    project = remember(system, project, secret=secret, rotate=False, **facts)
     for hook in hooks:
         if hook in here[1:]:
             system.studio.delete_webhook(hook["id"])
@@ -119,11 +105,6 @@ def hooks_of(system: System, project: Project, places: Sequence[str]) -> list[di
     wanted = [webhook_of(place) for place in places]
     hooks = system.studio.webhooks(project.ls_id)
     return [hook for hook in hooks if any(same_place(str(hook["url"]), place) for place in wanted)]
-
-
-def webhook_of(address: str) -> str:
-    """Where Label Studio sends the events of a backend."""
-    return f"{address.rstrip('/')}/webhook"
 
 
 def arm(system: System, hook: Mapping[str, Any], secret: str) -> None:
@@ -161,8 +142,7 @@ def forget(system: System, project: Project, progress: Progress) -> None:
         progress(0.5, "the project is gone in Label Studio already")
     system.store.outbox_add("forget", {"project": project.ls_id})
     system.queue.enqueue("mirror", None)
-    system.registry.erase(folder_name(project))
-    system.store.erase_project(project.key)
+    erase_project(system, project)
     progress(1.0, "We keep nothing of the project.")
 
 

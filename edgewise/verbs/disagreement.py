@@ -22,7 +22,7 @@ from edgewise.learning.evaluation import f1_of, on_words, span_counts
 from edgewise.services.store import Project, Release, Task
 from edgewise.verbs.scoring import Scored
 from edgewise.verbs.system import System, schema_of
-from edgewise.verbs.trust import answers_of
+from edgewise.verbs.trust import answers_of, is_doubted
 from edgewise.verbs.views import LISTED_MOST, keep_listed
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,8 @@ class Difference:
 
 
 def weigh(system: System, project: Project, schema: Schema, tasks: Sequence[Task], scored: Scored) -> Scored:
-    """The same answers with another priority: uncertainty, raised where the language model says something else.
+    """The same answers with another priority: uncertainty, raised where the language model says something else, most
+    where rounds of `improve` have left its label in doubt.
 
     Keeps how far they differ on each task, for the tab. The uncertainty itself stays as it is.
     """
@@ -63,7 +64,12 @@ def weigh(system: System, project: Project, schema: Schema, tasks: Sequence[Task
         f"The model and the language model disagree: {one.what}. {reason}" if one and one.what else reason
         for one, reason in zip(found, scored.reasons, strict=True)
     ]
-    differing = np.array([np.nan if one is None else one.value for one in found])
+    differing = np.array(
+        [
+            np.nan if one is None else 1.0 if theirs is not None and is_doubted(project, theirs) else one.value
+            for one, theirs in zip(found, said, strict=True)
+        ]
+    )
     return replace(scored, priority=priority(scored.uncertainty, differing), reasons=reasons)
 
 

@@ -94,23 +94,36 @@ def prelabel(system: System, project: Project, progress: Progress) -> None:
 
 
 def finish(run: Run) -> None:
-    """Let releases show what the run has answered. Counted, not remembered: who was killed after the last answer must
-    show it all the same."""
-    store, key = run.system.store, run.project.key
-    kept = store.count_prelabelled(key, run.number)
-    shown = run.system.by_key(key).llm or {}
+    """Let releases show what the run has answered, and leave the ranking to the queue."""
+    if publish(run.system, run.project, run.row):
+        run.system.queue.enqueue("rank", run.project.key)
+    row = run.system.store.llm_run(run.project.key, run.number)
+    log.info(
+        "%s of project %s: sent to %s: %s; %s",
+        run.name,
+        run.project.key,
+        row.how["host"],
+        row.sent,
+        in_words(row.spend),
+    )
+
+
+def publish(system: System, project: Project, row: LlmRun) -> bool:
+    """Let releases show what a run has answered; whether that takes a ranking. Counted, not remembered: who was killed
+    after the last answer must show it all the same."""
+    store, key = system.store, project.key
+    kept = store.count_prelabelled(key, row.run)
+    shown = system.by_key(key).llm or {}
     facts = {
-        "run": run.number,
+        "run": row.run,
         "shown": kept,
-        "schema": run.schema.digest,
-        "calibration": run.row.calibration,
+        "schema": row.schema_digest,
+        "calibration": row.calibration,
+        "improved": "round" in row.how,
     }
     if kept and any(shown.get(name) != value for name, value in facts.items()):
         store.update_project(key, llm=facts | {"at": datetime.now(UTC).isoformat()})
-    if kept and is_behind(run.system, run.system.by_key(key)):
-        run.system.queue.enqueue("rank", key)
-    row = store.llm_run(key, run.number)
-    log.info("%s of project %s: sent to %s: %s; %s", run.name, key, row.how["host"], row.sent, in_words(row.spend))
+    return bool(kept) and is_behind(system, system.by_key(key))
 
 
 def is_behind(system: System, project: Project) -> bool:

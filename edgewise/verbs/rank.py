@@ -24,6 +24,7 @@ from edgewise.learning.selection import SIMILAR, certainties, close, diverse_ord
 from edgewise.services.jobs import Progress
 from edgewise.services.store import Project, Rank, Release, Task, Version
 from edgewise.verbs.disagreement import is_newer, list_them, weigh
+from edgewise.verbs.erasure import erase_tasks
 from edgewise.verbs.numbers.settled import note_changed
 from edgewise.verbs.scoring import Model, Scored, models_of, readable, scales_of, score
 from edgewise.verbs.sync import NO_RELEASE, catch_up
@@ -251,7 +252,7 @@ def push_chunk(run: Run, chunk: Sequence[Rank]) -> list[int]:
         gone = [rank.task_id for rank in chunk if rank.task_id not in there]
         if not gone:
             raise
-    run.system.store.delete_tasks(run.project.key, gone)
+    erase_tasks(run.system, run.project, gone)
     return push_chunk(run, [rank for rank in chunk if rank.task_id in there])
 
 

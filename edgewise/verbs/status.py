@@ -1,4 +1,4 @@
-"""Where a project stands, why nothing happens now if nothing does, and the next step: status, jobs, readiness, gauges.
+"""Where a project stands, why nothing happens now if nothing does, and the next step: status, jobs, readiness.
 
 Reads only.
 """
@@ -9,6 +9,7 @@ from typing import Any
 
 from edgewise.errors import EdgewiseError
 from edgewise.services.store import Instructions, Job, LlmRun, Project, Version
+from edgewise.verbs.erasure import erased
 from edgewise.verbs.rank import release_name
 from edgewise.verbs.system import System, schema_of
 
@@ -46,6 +47,7 @@ def status(system: System, project: Project) -> Json:
         "language_model": llm_summary(system, project),
         "note": project.note or (OUTDATED if outdated else ""),
         "trouble": project.trouble,
+        "erased": erased(system, project),
         "ignored": list(schema.ignored) if schema else [],
         "unreadable_tasks": store.problems(project.key, limit=20),
         "checks": project.connection.get("checks", []),
@@ -207,20 +209,6 @@ def job_summary(job: Job) -> Json:
 def stamp(moment: datetime | None) -> str | None:
     """A moment in JSON."""
     return moment.isoformat() if moment else None
-
-
-def gauges(system: System) -> dict[str, float]:
-    """Numbers for Prometheus, over all projects."""
-    numbers = {"projects": 0.0, "open_tasks": 0.0, "labelled_tasks": 0.0, "audit_labelled_tasks": 0.0}
-    for project in system.store.projects():
-        counts = system.store.counts(project.key)
-        numbers["projects"] += 1
-        numbers["open_tasks"] += counts["open"]
-        numbers["labelled_tasks"] += counts["labelled"]
-        numbers["audit_labelled_tasks"] += counts["audit_labelled"]
-    return numbers | {
-        "unfinished_jobs": float(sum(job.state in ("queued", "running") for job in system.queue.jobs(200)))
-    }
 
 
 def ready(system: System) -> Json:

@@ -12,14 +12,14 @@ from hashlib import blake2b
 from typing import Any
 
 from edgewise.errors import DataError, SchemaError, StudioGone, StudioRefused
-from edgewise.labels.annotations import Annotation, parse_annotation, training_example
-from edgewise.labels.quotes import windows
+from edgewise.labels.annotations import Annotation, parse_annotations, training_example
 from edgewise.labels.schema import Schema, parse_schema
 from edgewise.labels.texts import text_of
 from edgewise.services.jobs import Progress
 from edgewise.services.store import Project, Task
+from edgewise.verbs.erasure import erase_deleted, erase_project, erase_tasks
 from edgewise.verbs.numbers.suggestions import keep_suggestions
-from edgewise.verbs.system import System, epoch_of, folder_name, source_of
+from edgewise.verbs.system import System, epoch_of, source_of
 
 log = logging.getLogger(__name__)
 OVERLAP = timedelta(minutes=2)
@@ -99,8 +99,7 @@ def leave(system: System, project: Project, progress: Progress) -> Project:
         )
     log.info("project %s is gone in Label Studio: its data is erased", project.key)
     system.queue.cancel_all(project.key, spare=progress.job_id)
-    system.registry.erase(folder_name(project))
-    system.store.erase_project(project.key)
+    erase_project(system, project)
     return replace(project, state="gone")
 
 
@@ -119,11 +118,14 @@ def read_changes(system: System, project: Project, schema: Schema, progress: Cal
     started = system.studio.clock()
     watermark = datetime.fromisoformat(project.watermark) if project.watermark else None
     since = f"{watermark - OVERLAP:{STUDIO_TIME}}" if watermark else None
-    read = 0
+    read, erased = 0, False
     for page in system.studio.task_pages(project.ls_id, updated_after=since, page_size=PAGE):
+        erased |= erase_deleted(system, project, page)
         keep(system, project, schema, page)
         read += len(page)
         progress(0.5, f"{read} changed tasks read")
+    if erased:
+        system.store.scrub()
     if started is not None and system.by_key(project.key).label_config == project.label_config:
         system.store.update_project(project.key, watermark=started.isoformat())
 
@@ -142,17 +144,15 @@ def annotations_of(raw: Mapping[str, Any], begun: Mapping[int, int]) -> list[Ann
     """A raw task's annotations, as we keep them. begun: annotation -> prediction, where we know it: Label Studio
     forgets what an annotation began from when it deletes the release, and one that nobody opened would look like work.
     """
-    return [
-        parse_annotation({**one, "parent_prediction": one.get("parent_prediction") or begun.get(one["id"])}, raw["id"])
-        for one in raw.get("annotations") or []
-    ]
+    return parse_annotations(raw.get("annotations"), raw["id"], begun)
 
 
 def task_row(
     system: System, project: Project, schema: Schema, raw: Mapping[str, Any], annotations: Sequence[Annotation]
 ) -> Task:
     """A raw task as we keep it: its text's key, its side of the held-out split, its training example's digest."""
-    data = raw.get("data") or {}
+    given = raw.get("data")
+    data = given if isinstance(given, Mapping) else {}
     texts, problem = texts_of(data, schema)
     key = key_of(data, schema, raw["id"])
     return Task(
@@ -216,16 +216,6 @@ def sweep_is_due(project: Project) -> bool:
     return project.swept_at is None or datetime.now(UTC) - project.swept_at > SWEEP_EVERY
 
 
-def erase(system: System, project: Project, schema: Schema, ids: set[int]) -> None:
-    """Forget tasks, and every answer of a language model that their texts were part of."""
-    for some in (sorted(ids)[start : start + PAGE] for start in range(0, len(ids), PAGE)):
-        gone = system.store.tasks(project.key, some).values()
-        texts = [text for task in gone for text in texts_of(task.data, schema)[0].values()]
-        shown = [text[window.start : window.end] for text in texts for window in windows(text)]
-        system.store.erase_texts(project.key, [*texts, *shown])
-        system.store.delete_tasks(project.key, some)
-
-
 def misses_tasks(system: System, project: Project) -> bool:
     """Whether Label Studio counts other tasks than we: deleted ones appear in no reading."""
     theirs = system.studio.project(project.ls_id).get("task_number")
@@ -236,7 +226,7 @@ def sweep(system: System, project: Project, schema: Schema) -> None:
     """Forget tasks that Label Studio no longer has; fetch those that we never saw."""
     ours = system.store.task_ids(project.key)  # first: a task that a training reads meanwhile is not a deleted one
     theirs = system.studio.task_ids(project.ls_id)
-    erase(system, project, schema, ours - theirs)
+    erase_tasks(system, project, ours - theirs)
     unseen = sorted(theirs - ours)
     for start in range(0, len(unseen), PAGE):
         keep(system, project, schema, system.studio.tasks(project.ls_id, unseen[start : start + PAGE]))
@@ -270,7 +260,7 @@ def current_release(system: System, project: Project, schema: Schema) -> int:
 def earliest_training(project: Project) -> datetime | None:
     """Trainings start at most every twice the last one's time, its ranking included; None: at once."""
     last = project.last_training
-    paced = datetime.fromisoformat(last["started"]) + timedelta(seconds=2 * last["seconds"]) if last else None
+    paced = past(last["started"]) + timedelta(seconds=2 * last["seconds"]) if last else None
     moments = [moment for moment in (paced, after_trouble(project, "train")) if moment is not None]
     return max(moments, default=None)
 
@@ -280,4 +270,9 @@ def after_trouble(project: Project, kind: str) -> datetime | None:
     trouble = project.trouble
     if not trouble or trouble.get("about") != kind:
         return None
-    return datetime.fromisoformat(trouble["at"]) + RETRY_AFTER
+    return past(trouble["at"]) + RETRY_AFTER
+
+
+def past(moment: str) -> datetime:
+    """A moment that we wrote down. One to come is from a clock that was ahead and is right again: then it is now."""
+    return min(datetime.fromisoformat(moment), datetime.now(UTC))

@@ -2,7 +2,8 @@
 
 from time import monotonic
 
-from edgewise.verbs.connect import addresses
+from edgewise.verbs.erasure import erase_project
+from edgewise.verbs.places import addresses
 from edgewise.verbs.system import System
 
 
@@ -21,7 +22,9 @@ class Timers:
         self._next_sync = monotonic() + self._system.settings.sync_interval_s
         self._system.registry.sweep()
         for project in self._system.store.projects():
-            if project.state == "live":
+            if project.state == "gone":  # another one has its id by now
+                erase_project(self._system, project)
+            elif project.state == "live":
                 self._system.queue.enqueue(self._kind, project.key)
             elif project.state == "connecting" and addresses(project):  # the last try was refused: a wrong token, say
                 self._system.queue.enqueue("connect", project.key)

@@ -30,7 +30,7 @@ from edgewise.verbs.lessons import HELD_OUT_MOST, Lesson, lesson_of
 from edgewise.verbs.numbers.fixed_labels import fixed_labels
 from edgewise.verbs.scoring import part
 from edgewise.verbs.serving import serve
-from edgewise.verbs.sync import read_changes
+from edgewise.verbs.sync import digest_of, read_changes
 from edgewise.verbs.system import System, folder_name, schema_of
 
 log = logging.getLogger(__name__)
@@ -58,6 +58,8 @@ def train(system: System, project: Project, progress: Progress) -> None:
     seconds = time.monotonic() - started[1]
     last_training = {"started": started[0].isoformat(), "seconds": seconds, "version": version.id}
     system.store.update_project(project.key, last_training=last_training, note="")
+    if digest_of(system.by_key(project.key).label_config) != schema.digest:
+        system.queue.enqueue("train", project.key)  # the labelling config changed meanwhile: these are not its labels
     if version.state == "accepted":
         serve(system, project, version)
     system.queue.enqueue("mirror", None)

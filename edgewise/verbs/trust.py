@@ -26,6 +26,7 @@ from edgewise.verbs.scoring import Scored
 from edgewise.verbs.system import System
 
 Json = dict[str, Any]
+DOUBTED = 0.5  # confidence: labels that rounds of `improve` do not believe are below
 
 
 def calibrate(system: System, project: Project, schema: Schema, run: LlmRun) -> LlmRun:
@@ -91,13 +92,31 @@ def asked(system: System, project: Project, schema: Schema, tasks: Sequence[Task
             scored, results=results, reasons=["The language model does not say how sure it is."] * len(tasks)
         )
     uncertainty = np.array([0.5 if confidence is None else 1 - confidence for confidence in confidences])
-    reasons = [
-        f"The language model is {confidence:.0%} sure of what it is least sure of."
-        if confidence is not None
-        else "The language model has no answer, or does not say how sure it is."
-        for confidence in confidences
-    ]
+    in_words = improved_in_words if (project.llm or {}).get("improved") else asked_in_words
+    reasons = [in_words(confidence) for confidence in confidences]
     return replace(scored, uncertainty=uncertainty, results=results, reasons=reasons)
+
+
+def asked_in_words(confidence: float | None) -> str:
+    """Why a task comes where it does, by the language model alone."""
+    if confidence is None:
+        return "The language model has no answer, or does not say how sure it is."
+    return f"The language model is {confidence:.0%} sure of what it is least sure of."
+
+
+def improved_in_words(confidence: float | None) -> str:
+    """The same after rounds of `improve`."""
+    if confidence is None:
+        return "The language model has no answer."
+    if confidence < DOUBTED:
+        return "In doubt: a model that was taught the other labels does not find this one likely."
+    return f"Language model and small model say the same; {confidence:.0%} sure."
+
+
+def is_doubted(project: Project, said: Prelabelled) -> bool:
+    """Whether rounds of `improve` have left this label in doubt."""
+    improved = bool((project.llm or {}).get("improved"))
+    return improved and said.confidence is not None and said.confidence < DOUBTED
 
 
 def answers_of(system: System, project: Project, schema: Schema, tasks: Sequence[Task]) -> list[Prelabelled | None]:

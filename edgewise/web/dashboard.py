@@ -16,7 +16,8 @@ from werkzeug.wrappers import Response as AnyResponse
 from edgewise.errors import EdgewiseError, Forbidden, InputError
 from edgewise.settings import Settings
 from edgewise.web import page
-from edgewise.web.wire import MAX_ID, Backend, Json
+from edgewise.web.backend import Backend
+from edgewise.web.wire import MAX_ID, Json
 
 COOKIE = "edgewise_csrf"
 FIELD = "csrf"

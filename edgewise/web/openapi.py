@@ -57,14 +57,14 @@ def document(verbs: Sequence[str]) -> Json:
 
 
 def _studio_paths() -> Json:
+    webhook = _open("Something happened in a project", "Noted", body="WebhookBody", status=201)
+    webhook["description"] = "With X-Edgewise-Secret or basic auth. Actions that do not concern us answer 200."
+    webhook["responses"]["200"] = webhook["responses"]["201"] | {"description": "Nothing that concerns us"}
     return {
         "/health": {"get": _open("Alive, whatever else is away", "Health")},
         "/setup": {"post": _call("Label Studio introduces a project", "Setup", body="SetupBody")},
         "/predict": {"post": _call("One prediction for each task, in order", "Predictions", body="PredictBody")},
-        "/webhook": {
-            "post": _open("Something happened in a project", "Noted", body="WebhookBody", status=201)
-            | {"description": "With X-Edgewise-Secret or basic auth. Actions that do not concern us answer 200."}
-        },
+        "/webhook": {"post": webhook},
         "/versions": {"get": _call("Names of the model versions", "Versions")},
     }
 
@@ -183,6 +183,7 @@ _ANSWERS: Json = {
         feedback={"type": "array", "items": _OBJECT},
         saving={"type": ["object", "null"]},
         label_errors={"type": ["object", "null"]},
+        improve={"type": ["object", "null"], "description": "The newest rounds of improve"},
     ),
     "Ready": _object(ready={"type": "boolean"}),
     "Instructions": _object(

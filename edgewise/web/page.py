@@ -25,10 +25,12 @@ DOING = {
     "train": "Training a new version",
     "rank": "Putting the open tasks in order",
     "prelabel": "The language model is labelling",
+    "improve": "The language model and a small model teach each other",
     "plan": "Trying the language model on a few tasks",
     "evaluate-llm": "Measuring language models",
     "saving": "Measuring what random order would have needed",
     "label-errors": "Looking for label errors",
+    "doctor": "Checking the connection",
     "forget": "Erasing the project",
 }
 
@@ -51,6 +53,7 @@ def project(status: Json, numbers: Json, plan: Json | None) -> Json:
         "pace": pace(numbers.get("pace")),
         "saving": content(numbers.get("saving")),
         "feedback": feedback(numbers.get("feedback") or []),
+        "rounds": rounds(content(numbers.get("improve"))),
         "errors": label_errors(content(numbers.get("label_errors"))),
         "versions": versions(numbers.get("versions") or [], heads, serving),
         "jobs": worth_telling(status.get("jobs", []))[:MOST_JOBS],
@@ -133,6 +136,18 @@ def label_errors(report: Json | None) -> Json | None:
     agreement = [pair | {"differ": pair["differ"][:MOST_DIFFERENCES]} for pair in report.get("agreement") or []]
     found = report.get("found", len(errors))
     return report | {"shown": errors[:MOST_ERRORS], "total": found, "agreement": agreement}
+
+
+def rounds(report: Json | None) -> Json | None:
+    """What improve did, a row for each head and round."""
+    if report is None:
+        return None
+    rows = [
+        one | {"round": played["round"], "head": name, "usd": played["spend"]["usd"], "calls": played["spend"]["calls"]}
+        for played in report["rounds"]
+        for name, one in played["heads"].items()
+    ]
+    return report | {"rows": rows, "several": len({row["head"] for row in rows}) > 1}
 
 
 def versions(cards: Sequence[Json], heads: Sequence[Json], serving: str | None) -> list[Json]:

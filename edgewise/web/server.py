@@ -1,36 +1,34 @@
-"""What answers HTTP: routes, credentials, limits, and errors as `what` and `mend`.
+"""What answers HTTP: routes, and errors as `what` and `mend`.
 
-Knows Flask and the wire. What an answer says is the business of the `Backend` that it is given. Label Studio's own
-calls come first, ours after them; /openapi.json lists all of them.
+Knows Flask and the wire; who may call is guard.py's business, and what an answer says that of the `Backend` that it is
+given. Label Studio's own calls come first, ours after them; /openapi.json lists all of them.
 """
 
-import hmac
 import json
 import logging
 import math
 import re
 import secrets
 import time
-import traceback
 from typing import Any
 
 from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from edgewise.errors import EdgewiseError, Forbidden, InputError, NotFound, Unauthorized
+from edgewise.errors import EdgewiseError, InputError, NotFound
+from edgewise.logs import begin
 from edgewise.settings import Settings
-from edgewise.web.dashboard import is_foreign, pages, refused_by_protocol
+from edgewise.web.backend import Backend
+from edgewise.web.dashboard import pages, refused_by_protocol
+from edgewise.web.guard import Guard
 from edgewise.web.metrics import CONTENT_TYPE, Metrics
 from edgewise.web.openapi import document
 from edgewise.web.wire import (
     MAX_ID,
-    SECRET_HEADER,
     START_TRAINING,
-    Backend,
     InstructionsBody,
     Json,
     SamplesBody,
-    WebhookEvent,
     parse_json,
     parse_predict,
     parse_setup,
@@ -47,6 +45,7 @@ VERBS = (
     "plan",
     "prelabel",
     "evaluate-llm",
+    "improve",
     "label-errors",
     "saving",
     "train",
@@ -58,17 +57,8 @@ VERBS = (
     "doctor",
 )
 
-# Answered to anybody; the webhook looks at its own credentials, as Label Studio sends none of the basic kind with it.
-PUBLIC = frozenset({"health", "ready", "webhook"})
-
-# Label Studio sends all selected tasks in one POST, and takes no larger body itself (DATA_UPLOAD_MAX_MEMORY_SIZE).
-MAX_PREDICT_BYTES = 250_000_000
-# A webhook may carry 5,000 imported tasks at once (WEBHOOK_BATCH_SIZE): room for 12 kB each.
-MAX_WEBHOOK_BYTES = 64_000_000
-# Ours are some hundred bytes; large labelling configs, in /setup, some ten thousand.
-MAX_BODY_BYTES = 1_000_000
-MAX_BYTES = {"predict": MAX_PREDICT_BYTES, "webhook": MAX_WEBHOOK_BYTES}
-
+# Machines ask for these all the time.
+QUIET = frozenset({"health", "ready", "metrics"})
 # A page of jobs that a person still reads, and the most that a script may ask for at once.
 DEFAULT_JOBS = 50
 MAX_JOBS = 500
@@ -98,7 +88,7 @@ def create_app(backend: Backend, settings: Settings) -> Flask:
     return app
 
 
-def _add_calls_of_label_studio(app: Flask, backend: Backend, guard: "Guard") -> None:
+def _add_calls_of_label_studio(app: Flask, backend: Backend, guard: Guard) -> None:
     @app.get("/health")
     def health() -> Response:
         return _answer({"status": "UP"})
@@ -192,8 +182,7 @@ def _add_pages_for_machines(app: Flask, backend: Backend) -> None:
 
     @app.after_request
     def record(response: Response) -> Response:
-        counted.record(request.endpoint or "unknown", response.status_code, time.monotonic() - g.started_s)
-        return response
+        return _told(counted, response)
 
     @app.get("/ready")
     def ready() -> Response:
@@ -209,63 +198,24 @@ def _add_pages_for_machines(app: Flask, backend: Backend) -> None:
         return _answer(document(VERBS))
 
 
-class Guard:
-    """Who may call what. Basic auth guards everything but `PUBLIC` where BASIC_AUTH_USER is set."""
-
-    def __init__(self, backend: Backend, settings: Settings) -> None:
-        self._backend = backend
-        self._basic = (settings.basic_auth_user, settings.basic_auth_pass.get_secret_value())
-
-    @property
-    def _open(self) -> bool:
-        return not self._basic[0]
-
-    def check(self) -> None:
-        """Raises Unauthorized for a request without our basic credentials, and Forbidden for what a page of another
-        site sends: a browser that has seen our dashboard adds the credentials to that by itself."""
-        if request.method not in ("GET", "HEAD", "OPTIONS") and is_foreign():
-            raise Forbidden("A page of another site sent this.", "Call from a script, or from our own dashboard.")
-        if not (self._open or request.endpoint in PUBLIC or self._knows_basic()):
-            raise Unauthorized(
-                "The call carries no credentials, or wrong ones.",
-                "Use basic auth with BASIC_AUTH_USER and BASIC_AUTH_PASS of this server.",
-            )
-
-    def check_webhook(self, event: WebhookEvent) -> None:
-        """Raises Unauthorized for a webhook that is not from our Label Studio.
-
-        START_TRAINING is a direct call and brings basic auth, if there is any. Events bring the secret that `connect`
-        put on the webhook; until it has, they are believed, as they only make us look.
-        """
-        if not self._open and self._knows_basic():
-            return
-        secret = self._backend.webhook_secret(event.ls_id)
-        given = request.headers.get(SECRET_HEADER)
-        if secret is not None and given is not None and _same(given, secret):
-            return
-        believed = self._open if event.action == START_TRAINING else secret is None
-        if not believed:
-            raise Unauthorized(
-                "The webhook carries no credentials, or wrong ones.",
-                f"Run `connect` for project {event.ls_id}, and give Label Studio our user and password.",
-            )
-
-    def _knows_basic(self) -> bool:
-        given = request.authorization
-        if given is None or given.type != "basic":
-            return False
-        user, password = self._basic
-        # Both are compared whatever the first says, so that time tells nothing.
-        return _same(given.username or "", user) & _same(given.password or "", password)
-
-
-def _same(given: str, ours: str) -> bool:
-    return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), ours.encode())
-
-
 def _begin() -> None:
     g.started_s = time.monotonic()
-    request.max_content_length = MAX_BYTES.get(request.endpoint or "", MAX_BODY_BYTES)
+    given = request.headers.get("X-Request-ID", "")
+    g.request_id = given if re.fullmatch(r"[A-Za-z0-9._:+/=-]{1,64}", given) else secrets.token_hex(8)
+    begin(request=g.request_id)
+
+
+def _told(counted: Metrics, response: Response) -> Response:
+    """The answer with its request's id, counted and logged."""
+    endpoint, elapsed_s = request.endpoint or "unknown", time.monotonic() - g.started_s
+    counted.record(endpoint, response.status_code, elapsed_s)
+    if "error_kind" in g:
+        counted.record_error(g.error_kind)
+    level = logging.DEBUG if endpoint in QUIET and response.status_code < 400 else logging.INFO
+    facts = {"endpoint": endpoint, "status": response.status_code, "ms": round(1000 * elapsed_s)}
+    log.log(level, "%s %s: %d, %d ms", request.method, *facts.values(), extra={"facts": facts})
+    response.headers["X-Request-ID"] = g.request_id
+    return response
 
 
 def _body() -> bytes:
@@ -324,10 +274,13 @@ def _error(what: str, mend: str, status: int) -> Response:
     response = _answer({"error": {"what": what, "mend": mend}}, status)
     if status == 401:
         response.headers["WWW-Authenticate"] = 'Basic realm="edgewise"'
+    if status == 429:
+        response.headers["Retry-After"] = str(g.get("retry_after_s", 60))
     return response
 
 
 def _on_purpose(error: EdgewiseError) -> Response:
+    g.error_kind = type(error).__name__
     return _error(error.what, error.mend, error.status)
 
 
@@ -337,6 +290,7 @@ def _by_protocol(error: HTTPException) -> Any:
         return error
     if request.path.startswith("/dashboard/"):
         return refused_by_protocol(error)
+    g.error_kind = type(error).__name__
     what, mend = f"{error.name}.", SEE_ROUTES
     if error.code == 413:
         what = f"The body is larger than {request.max_content_length} bytes."
@@ -349,9 +303,8 @@ def _by_protocol(error: HTTPException) -> Any:
 
 def _unexpected(error: Exception) -> Response:
     """A mistake of ours. The log gets its place and kind; an exception's words may quote a task: nobody gets those."""
-    number = secrets.token_hex(6)
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    log.error("request %s to %s: %s\n%s", number, request.endpoint, type(error).__name__, frames)
+    g.error_kind = type(error).__name__
+    log.error("unexpected, in %s:", request.endpoint, exc_info=error)
     return _error(
-        f"Something unexpected happened, in request {number}.", "Look for that number in the server's log.", 500
+        f"Something unexpected happened, in request {g.request_id}.", "Look for that id in the server's log.", 500
     )

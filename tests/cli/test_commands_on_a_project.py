@@ -28,7 +28,9 @@ NAME = re.compile(r"\b(?=[0-9a-f]*[0-9])[0-9a-f]{8,32}\b")
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(\+00:00| UTC)?|\b\d\d:\d\d:\d\d\b")
 FIGURE = re.compile(r"\d+(?:[.,]\d+)*")
 STATE = re.compile(r"queued|running|cancelled")  # who is faster, the command or the worker?
-MEASURES = re.compile(r"edgewise (?:sync|jobs|train|prelabel|saving|label-errors|evaluate-llm|plan|status|freeal)")
+MEASURES = re.compile(
+    r"edgewise (?:sync|jobs|train|prelabel|saving|label-errors|evaluate-llm|plan|status|freeal|improve)"
+)
 PASSED = re.compile(r"\b\d+(\.\d+)? (s|ms|min|h|hours|minutes|seconds)\b")
 
 

@@ -44,3 +44,15 @@ def test_names_of_labels_are_no_markup() -> None:
 @pytest.mark.parametrize(("score", "length"), [(None, 0), (0.0, 0), (0.5, 10), (1.0, 20), (0.51, 11)])
 def test_a_bar_is_as_long_as_the_score(score: float | None, length: int) -> None:
     assert len(bar(score)) == length
+
+
+def test_status_names_the_versions_that_learned_from_what_was_deleted() -> None:
+    learned = {"version": "0a1b", "tasks": 2, "annotations": 1, "serves": True, "kept": True}
+    erased = {"tasks": 3, "annotations": 1, "learned_from_them": [learned]}
+    written = told(STATUS | {"erased": erased}, NUMBERS)
+    assert (
+        "erased here, as deleted in Label Studio: 3 tasks, 1 annotations; learned from by 0a1b (serves)"
+        in written.splitlines()
+    )
+    unlearned = told(STATUS | {"erased": erased | {"learned_from_them": []}}, NUMBERS)
+    assert "no version had learned from them" in unlearned

@@ -17,7 +17,7 @@ import httpx
 from edgewise.errors import EdgewiseError
 from edgewise.services.studio import Studio
 from examples import wikigold
-from tests.compose.stack import SERVICES, Failed, Stack, run, wait
+from tests.compose.stack import SERVICES, Failed, Stack, life, run, wait
 
 TASKS, TAUGHT, MORE = 300, 60, 15  # 10 at least of 15 are no audit tasks
 TRAINED_S = 600.0
@@ -29,6 +29,17 @@ for name in ("backend", "postgres", "redis", "mlflow"):
         print(socket.gethostbyname(name) and name)
     except OSError:
         pass
+"""
+
+# What a container says of itself: who it is, its rights, its root file system, its limits, and tools that build.
+WHO_AM_I = """
+echo "uid $(id -u)"
+grep -E '^(NoNewPrivs|CapEff|CapBnd)' /proc/1/status
+echo "root $(awk '$2 == "/" {print $4}' /proc/mounts | cut -d, -f1)"
+echo "memory $(cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes)"
+echo "pids $(cat /sys/fs/cgroup/pids.max 2>/dev/null || cat /sys/fs/cgroup/pids/pids.max)"
+for tool in cc gcc g++ make git curl; do command -v $tool && echo "tool $tool"; done
+true
 """
 
 
@@ -89,6 +100,28 @@ def containers_are_hardened(stack: Stack) -> None:
         writable += [] if host["ReadonlyRootfs"] else [service]
     expect(sorted(writable), ["label-studio", "postgres"], "services that may write outside their volumes")
     ok("hardened: no capabilities, no new privileges, memory and pids limits, ports on 127.0.0.1 only, read-only roots")
+    for service in SERVICES:
+        says_so_itself(stack, service)
+
+
+def says_so_itself(stack: Stack, service: str) -> None:
+    """The same from inside the running container, whatever its description says."""
+    lines = stack.compose("exec", "-T", service, "sh", "-c", WHO_AM_I).splitlines()
+    facts = dict(line.replace(":", "").split(None, 1) for line in lines if " " in line or "\t" in line)
+    host = stack.containers(service)[0]["HostConfig"]
+    expect(facts["uid"] != "0", True, f"{service} is not root")
+    expect(
+        (facts["NoNewPrivs"], int(facts["CapEff"], 16), int(facts["CapBnd"], 16)), ("1", 0, 0), f"{service}'s rights"
+    )
+    expect(facts["root"], "ro" if host["ReadonlyRootfs"] else "rw", f"{service}'s root file system")
+    expect((facts["memory"], facts["pids"]), (str(host["Memory"]), str(host["PidsLimit"])), f"{service}'s limits")
+    if service in ("backend", "worker", "mlflow"):
+        expect("tool" in facts, False, f"{service} has no tool that builds")
+    health = life(stack.containers(service)[0])[1]
+    expect(health, "healthy", f"{service}'s health")
+    limits = f"{int(facts['memory']) / 2**20:.0f} MB and {facts['pids']} processes at most"
+    who = f"uid {facts['uid']}, no capabilities, no new privileges, root file system {facts['root']}"
+    ok(f"  inside {service}: {who}, {limits}, {health}; tools that build: {'some' if 'tool' in facts else 'none'}")
 
 
 def strangers_stay_out(stack: Stack) -> None:
@@ -156,12 +189,16 @@ class Loop:
     """One project on the stack, labelled with gold by the owner of the token."""
 
     def __init__(self, stack: Stack) -> None:
-        self._backend = httpx.Client(base_url=stack.url("BACKEND_PORT"), auth=credentials(stack), timeout=30)
-        self._mlflow = httpx.Client(base_url=f"{stack.url('MLFLOW_PORT')}/api/2.0/mlflow", timeout=30)
+        fresh = httpx.Limits(max_keepalive_connections=0)  # a kept one may be closed while we ask again
+        url, auth = stack.url("BACKEND_PORT"), credentials(stack)
+        self._backend = httpx.Client(base_url=url, auth=auth, timeout=30, limits=fresh)
+        self._mlflow = httpx.Client(base_url=f"{stack.url('MLFLOW_PORT')}/api/2.0/mlflow", timeout=30, limits=fresh)
         self._credentials = credentials(stack)
         token, address = stack.variables["LABEL_STUDIO_API_KEY"], stack.url("LABEL_STUDIO_PORT")
         self._studio = Studio(address, token)
-        self._api = httpx.Client(base_url=address, headers={"Authorization": f"Token {token}"}, timeout=60)
+        self._api = httpx.Client(
+            base_url=address, headers={"Authorization": f"Token {token}"}, timeout=60, limits=fresh
+        )
         self._project = 0
 
     def __enter__(self) -> "Loop":

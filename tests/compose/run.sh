@@ -3,6 +3,7 @@
 # one and the real images; without one, as root on Debian 12, it starts an engine of its own with stand-in images made from
 # Debian and Python packages (ENGINE: the folder of engine.sh), and stops it at the end.
 #   WORK=/tmp/edgewise-engine   where the private engine keeps its images (2.5 minutes the first time)
+#   WHEELS_PORT=18473           where a folder of wheels that only this machine sees is served to the build
 #   TORCH_PIP_ARGS="…"          options of pip for torch in the build; by default the wheels that pip here finds by itself
 set -eu
 cd "$(dirname "$0")/../.."
@@ -33,7 +34,7 @@ serve_wheels() {
     folder=${PIP_FIND_LINKS:-}
     ls "$folder"/torch-*.whl >/dev/null 2>&1 || return 0
     bridge=$(docker network inspect bridge -f '{{(index .IPAM.Config 0).Gateway}}')
-    port=$(python3 -c 'import socket, sys; s = socket.socket(); s.bind((sys.argv[1], 0)); print(s.getsockname()[1])' "$bridge")
+    port=${WHEELS_PORT:-18473}  # always the same: it is in the key of the layers that are kept of a build
     python3 -m http.server --bind "$bridge" -d "$folder" "$port" >/dev/null 2>&1 &
     wheels_pid=$!
     export TORCH_PIP_ARGS="--find-links http://$bridge:$port/ --trusted-host $bridge"

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewise.errors import InputError
-from edgewise.labels.annotations import parse_annotation, training_example
+from edgewise.labels.annotations import parse_annotation, parse_annotations, training_example
 from edgewise.labels.regions import spans_of
 from edgewise.labels.spans import Span
 from edgewise.labels.texts import text_of
@@ -202,3 +202,22 @@ def test_the_digest_of_a_choice_changes_with_the_choice() -> None:
     ]
     good, same, bad = (example.digest for example in examples if example)
     assert good == same != bad
+
+
+@pytest.mark.parametrize(
+    "listed", [None, 7, "x", {}, [None], [[]], [{}], [{"id": None}], [{"id": "7"}], [{"id": True}]]
+)
+def test_what_is_no_list_of_annotations_has_none(listed: object) -> None:
+    assert parse_annotations(listed, 1, {}) == []
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**40])
+def test_an_id_that_no_database_keeps_is_none(number: int) -> None:
+    assert parse_annotations([{"id": number}], 1, {}) == []
+    (read,) = parse_annotations([{"id": 1, "completed_by": number, "parent_prediction": {"id": number}}], 1, {})
+    assert (read.completed_by, read.parent_prediction) == (None, None)
+
+
+def test_a_bad_neighbour_costs_an_annotation_nothing_and_what_it_began_from_is_remembered() -> None:
+    (read,) = parse_annotations([None, {"id": 5, "result": [], "lead_time": 1.5}, {"result": []}], 1, {5: 9})
+    assert (read.id, read.parent_prediction) == (5, 9)

@@ -134,9 +134,13 @@ def test_a_config_without_anything_to_learn_is_refused(xml: str) -> None:
         parse_schema(xml)
 
 
+# Ten entities of ten of the next: 10 GB when expanded.
+BOMB = f"""<!DOCTYPE a [{"".join(f'<!ENTITY e{n} "{f"&e{n + 1};" * 10}">' for n in range(9))}<!ENTITY e9 "PER">]>"""
+
+
 @pytest.mark.parametrize(
     "doctype",
-    ['<!DOCTYPE a [<!ENTITY x "PER">]>', '<!DOCTYPE a SYSTEM "file:///etc/passwd">', "<!DOCTYPE View>"],
+    ['<!DOCTYPE a [<!ENTITY x "PER">]>', '<!DOCTYPE a SYSTEM "file:///etc/passwd">', "<!DOCTYPE View>", BOMB],
 )
 def test_a_doctype_is_refused(doctype: str) -> None:
     with pytest.raises(SchemaError, match="DOCTYPE"):

@@ -266,6 +266,38 @@ def test_a_silent_job_keeps_its_lease_while_its_process_lives(queue: LocalQueue)
     assert (queue.job(job.id).state, queue.job(job.id).faults) == ("done", 0)
 
 
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (OSError(28, "No space left on device"), "full"),
+        (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"), "full"),
+        (OSError(30, "Read-only file system"), "read-only"),
+    ],
+)
+def test_a_job_waits_for_a_disk_as_long_as_it_takes(sqlite_store: Store, error: Exception, word: str) -> None:
+    queue = LocalQueue(sqlite_store)
+    job = queue.enqueue("train", 1)
+    for _ in range(FAULTS + 1):
+        ready(queue, job)
+        perform(sqlite_store, queue, job.id, raising(error), pace=QUICK)
+        assert (queue.job(job.id).state, queue.job(job.id).faults) == ("queued", 0)
+    told = queue.job(job.id).error
+    assert told is not None
+    assert word in told["what"]
+
+
+def test_a_job_leased_by_a_clock_that_was_hours_ahead_gives_a_sign_of_life_soon_or_waits_again(
+    queue: LocalQueue,
+) -> None:
+    job = queue.enqueue("train", 1)
+    assert queue.store.start_job(job.id, 3 * 3600) is not None
+    reap(queue.store, QUICK)
+    row = queue.job(job.id)
+    assert (row.state, row.faults) == ("running", 0), "it may be at work"
+    assert row.lease_until is not None
+    assert row.lease_until <= datetime.now(UTC) + timedelta(seconds=QUICK.lease_s)
+
+
 def test_a_job_without_a_sign_of_life_waits_again_and_its_late_report_is_refused(queue: LocalQueue) -> None:
     job = queue.enqueue("train", 1)
     lost = queue.store.start_job(job.id, 0.01)

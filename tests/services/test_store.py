@@ -366,6 +366,12 @@ def test_a_lease_has_one_holder_until_it_runs_out_or_is_given_back(store: Store)
     assert store.take_lease("sync", "a", 60)
 
 
+def test_a_lease_taken_by_a_clock_that_was_hours_ahead_keeps_nobody_out(store: Store) -> None:
+    assert store.take_lease("worker", "dead", 3 * 3600)
+    assert store.take_lease("worker", "living", 15)
+    assert not store.take_lease("worker", "another", 15)
+
+
 def test_a_second_process_that_opens_the_store_sees_the_same(store: Store, database_url: str, key: int) -> None:
     program = """
 import sys

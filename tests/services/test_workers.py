@@ -69,12 +69,13 @@ if __name__ == "__main__":
     elif door == "work":
         note("workers", os.getpid())
         child = [sys.executable, __file__, sys.argv[2] if len(sys.argv) > 2 else "job"]
-        workers.work(read_settings(), run_job, child_command=child, tick=lambda: note("ticks", 1), pace=PACE)
+        workers.work(read_settings(), run_job, child_command=child, tick=lambda: note("ticks", os.getpid()), pace=PACE)
     elif door == "serve":
         serve()
     else:
         store = Store(read_settings().database_url.get_secret_value())
-        workers.work_redis(read_settings(), store, function="small.run_job", tick=lambda: note("ticks", 1), pace=PACE)
+        tick = lambda: note("ticks", os.getpid())
+        workers.work_redis(read_settings(), store, function="small.run_job", tick=tick, pace=PACE)
 """
 
 
@@ -278,6 +279,38 @@ def test_the_supervisor_starts_a_killed_worker_again_and_ends_it_at_last(house: 
     assert second is not None
     assert not lives(second)
     assert supervisor.pid is None
+
+
+@pytest.mark.parametrize("transport", ["table", "redis"])
+def test_two_servers_on_one_database_run_each_job_once_and_one_keeps_the_time(
+    tmp_path: Path, postgres_url: str, stack: ExitStack, transport: str, request: pytest.FixtureRequest
+) -> None:
+    """And when that one is killed the other goes on, with the job that was running."""
+    house = House(tmp_path, postgres_url, stack)
+    door = "work"
+    if transport == "redis":
+        door, address = "redis", str(request.getfixturevalue("redis_url"))
+        house.environment["REDIS_URL"] = address
+        house.queue = queue = RedisQueue(house.store, address, "small.run_job")
+        stack.callback(queue.close)
+    servers = {one.pid: one for one in (house.start(door), house.start(door))}
+    eventually(lambda: house.lines("ticks"))
+    made = [house.queue.enqueue("sync", project) for project in range(1, 7) for _ in range(2)]
+    for job in made:
+        house.becomes(job, "done")
+    again = len({job.id for job in made})
+    assert len(house.runs(again)) == again
+    timekeepers = {int(line[0]) for line in house.lines("ticks")}
+    assert len(timekeepers) == 1
+    first = servers[timekeepers.pop()]
+    job = house.queue.enqueue("train", 1, args={"act": "hang once"})
+    child = int(house.runs(again + 1)[-1][3])
+    for pid in (first.pid, child):
+        kill(pid)
+    first.wait()
+    assert house.becomes(job, "done").attempts == 2
+    assert [run[:2] for run in house.lines("runs")[again:]] == [["train", "1"]] * 2
+    eventually(lambda: int(house.lines("ticks")[-1][0]) != first.pid)
 
 
 # --- Redis

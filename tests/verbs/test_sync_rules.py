@@ -139,3 +139,12 @@ def test_what_has_just_failed_is_not_tried_again_at_once() -> None:
     assert later > now
     assert after_trouble(troubled, "train") is None
     assert earliest_training(troubled) is None
+
+
+def test_a_clock_that_was_hours_ahead_and_is_right_again_delays_no_training() -> None:
+    ahead = datetime.now(UTC) + timedelta(hours=3)
+    trained = replace(PROJECT, last_training={"started": ahead.isoformat(), "seconds": 30.0})
+    troubled = replace(PROJECT, trouble={"what": "", "mend": "", "about": "rank", "at": ahead.isoformat()})
+    for moment in (earliest_training(trained), after_trouble(troubled, "rank")):
+        assert moment is not None
+        assert moment < datetime.now(UTC) + timedelta(minutes=3)

@@ -259,6 +259,21 @@ def test_a_changed_config_gets_a_new_head_on_the_kept_encoder_without_a_comparis
         rollback(untaught.system, untaught.project, first.id)
 
 
+def test_a_config_changed_during_the_first_training_brings_another_one(
+    untaught: Class, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = CONFIG.replace('<Label value="LOC"/>', '<Label value="LOC"/><Label value="DAY"/>')
+
+    def train_head(*args: Any, **named: Any) -> Any:
+        untaught.system.store.update_project(1, label_config=config)
+        return train_a_head(*args, **named)
+
+    untaught.system.queue.cancel_all(1)
+    monkeypatch.setattr("edgewise.verbs.train.train_head", train_head)
+    untaught.train()
+    assert {"train", "rank"} <= waiting(untaught.system, 1)
+
+
 def test_a_task_that_only_one_head_can_read_teaches_that_head(documents: list[Document]) -> None:
     both = parse_schema(TWO_FIELDS)
     task = Task(1, {"text": documents[0].text}, "key", digest="digest", problem="The task's field 'title' is missing.")

@@ -1,8 +1,9 @@
-"""A backend in memory at the seam that `wire.Backend` is, and clients of the app over it."""
+"""A backend in memory at the seam that `web.backend.Backend` is, and clients of the app over it."""
 
 import json
 import re
 from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from pydantic import SecretStr
 
 from edgewise.errors import NotFound
 from edgewise.settings import Settings
+from edgewise.web.metrics import Sample
 from edgewise.web.server import create_app
 from edgewise.web.wire import Json, PredictRequest, SetupRequest, WebhookEvent
 
@@ -37,7 +39,7 @@ class MemoryBackend:
     samples: list[tuple[int, int | None, str | None, float | None]] = field(default_factory=list)
     queued: dict[str, Json] = field(default_factory=dict)
     works: bool = True
-    gauges: dict[str, float] = field(default_factory=lambda: {"jobs_waiting": 2.0})
+    gauges: dict[str, float | Sequence[Sample]] = field(default_factory=lambda: {"jobs_waiting": 2.0})
     known: Json = field(default_factory=dict)  # what pages show: status, numbers, projects, plan
     trouble: Exception | None = None  # raised by whatever is called next
 
@@ -74,6 +76,9 @@ class MemoryBackend:
 
     def webhook_secret(self, ls_id: int) -> str | None:
         return self.secrets.get(ls_id)
+
+    def webhook_secrets(self) -> list[str]:
+        return list(self.secrets.values())
 
     def versions(self) -> list[str]:
         return ["ew-1"]
@@ -146,7 +151,7 @@ class MemoryBackend:
         self._try()
         return {"version": 1, "text": text, "created_at": "2026-11-21T00:00:00+00:00"}
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float | Sequence[Sample]]:
         self._try()
         return self.gauges
 

@@ -129,6 +129,22 @@ NUMBERS: Json = {
              "differ": [["ORG", "LOC", 9], [None, "MISC", 4]], "from_prelabels": 30}
         ],
     },
+    "improve": {
+        "sentence": "2 rounds, 1,290 calls, 0.9150 dollars. label: 96 of 884 labels are in doubt.",
+        "ended": "0 labels changed: fewer than 1%.",
+        "spend": {"usd": "0.9150", "held_usd": "0", "calls": 1290, "input_tokens": 1, "output_tokens": 1},
+        "rounds": [
+            {"round": i, "run": 2 + i, "demonstrations": [1201, 1202][:i],
+             "spend": {"usd": f"0.{6 - 2 * i}1", "held_usd": "0", "calls": 884 - 300 * i, "input_tokens": 1,
+                       "output_tokens": 1},
+             "heads": {"label": {"tasks": 884, "asked": 884 - 300 * i, "failed": 0, "changed": 120 * i,
+                                 "believed": 0.5 + 0.2 * i if i else None, "agreement": 0.6 + 0.1 * i if i else None,
+                                 "quality": {"measure": "F1", "tasks": 63, "score": 0.6 + 0.05 * i, "low": 0.5,
+                                             "high": 0.75},
+                                 "ended": None}}}
+            for i in range(3)
+        ],
+    },
 }  # fmt: skip
 PROJECTS: list[Json] = [
     {"project_id": 7, "title": "Wikigold", "phase": "training", "tasks": 1696, "labelled": 303, "serving": IDS[-1]},
@@ -141,5 +157,5 @@ PLAN: Json = {
              "tokens": {"value": 690212.0, "low": 652300.0, "high": 731904.0}},
     "advice": ["581 tasks left. Calls: 581; tokens: -; dollars: 0.88 (0.81 to 0.96); hours: 0.21 (0.18 to 0.25)."],
 }  # fmt: skip
-for _kind in ("saving", "label_errors"):  # reports come whole: with their id and date
+for _kind in ("saving", "label_errors", "improve"):  # reports come whole: with their id and date
     NUMBERS[_kind] = {"id": "r9", "at": "2026-11-21T13:40:00+00:00", "report": NUMBERS[_kind]}

@@ -37,6 +37,29 @@ def test_gauges_are_asked_for_at_each_look(client: FlaskClient, backend: MemoryB
     assert found["edgewise_gauges_readable",] == 1
 
 
+def test_a_gauge_may_have_labels(client: FlaskClient, backend: MemoryBackend) -> None:
+    backend.gauges = {
+        "jobs": [({"kind": "sync", "state": "done"}, 3.0), ({"kind": 'tr"a\nin', "state": "failed"}, 1.0)],
+        "nothing": [],
+    }
+    found = numbers(client)
+    assert found["edgewise_jobs", "sync", "done"] == 3
+    assert found["edgewise_jobs", 'tr"a\nin', "failed"] == 1
+    assert found["edgewise_gauges_readable",] == 1
+
+
+def test_errors_are_counted_by_kind(client: FlaskClient, backend: MemoryBackend) -> None:
+    client.get("/jobs/unknown")
+    client.get("/nowhere")
+    client.post("/predict", data=b"no JSON")
+    backend.trouble = RuntimeError("Anna")
+    assert client.get("/projects/1/status").status_code == 500
+    backend.trouble = None
+    found = numbers(client)
+    kinds = {labels[0]: value for (name, *labels), value in found.items() if name == "edgewise_http_errors_total"}
+    assert kinds == {"NotFound": 2, "InputError": 1, "RuntimeError": 1}
+
+
 @pytest.mark.parametrize("trouble", [Unavailable("The database is away.", "Start it."), RuntimeError("Anna")])
 def test_counts_are_told_when_the_gauges_cannot_be_read(
     client: FlaskClient, backend: MemoryBackend, trouble: Exception

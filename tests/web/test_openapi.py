@@ -6,7 +6,8 @@ from typing import Any
 
 from flask.testing import FlaskClient
 
-from edgewise.web.server import MAX_JOBS, PUBLIC, VERBS
+from edgewise.web.guard import PUBLIC
+from edgewise.web.server import MAX_JOBS, VERBS
 
 
 def document(client: FlaskClient) -> dict[str, Any]:
@@ -70,3 +71,10 @@ def test_the_limits_of_the_document_are_those_of_the_server(client: FlaskClient)
     paths = document(client)["paths"]
     assert paths["/jobs"]["get"]["parameters"][0]["schema"]["maximum"] == MAX_JOBS
     assert paths["/projects/{ls_id}/{verb}"]["post"]["parameters"][1]["schema"]["enum"] == list(VERBS)
+
+
+def test_a_webhook_that_does_not_concern_us_is_answered_as_the_document_says(client: FlaskClient) -> None:
+    answer = client.post("/webhook", json={"action": "LABEL_LINK_CREATED"})
+    told = document(client)["paths"]["/webhook"]["post"]["responses"]
+    assert str(answer.status_code) in told
+    assert told["200"]["content"] == told["201"]["content"]

@@ -13,8 +13,10 @@ from werkzeug.serving import make_server
 from werkzeug.test import TestResponse
 
 from edgewise.errors import EdgewiseError, StudioUnavailable
+from edgewise.logs import Lines
 from edgewise.settings import Settings
-from edgewise.web.server import MAX_BODY_BYTES, MAX_JOBS, VERBS, create_app
+from edgewise.web.guard import MAX_BODY_BYTES
+from edgewise.web.server import MAX_JOBS, VERBS, create_app
 from edgewise.web.wire import MAX_ID, MAX_SAMPLES
 from tests.web.conftest import BASIC, RECORDED, MemoryBackend, recorded
 
@@ -334,10 +336,12 @@ def test_a_mistake_of_ours_tells_nobody_what_the_task_says(
     client: FlaskClient, backend: MemoryBackend, caplog: pytest.LogCaptureFixture
 ) -> None:
     backend.trouble = ValueError("Anna works at Acme.")
+    caplog.handler.setFormatter(Lines("%(message)s"))
     with caplog.at_level(logging.DEBUG):
-        error = refused(client.post("/predict", json=recorded("predict_one_task")), 500)
-    number = error["what"].removesuffix(".").split()[-1]
-    assert f"request {number} to predict: ValueError" in caplog.text
+        error = refused(client.post("/predict", json=recorded("predict_one_task"), headers={"X-Request-ID": "r7"}), 500)
+    assert error["what"] == "Something unexpected happened, in request r7."
+    assert "unexpected, in predict" in caplog.text
+    assert "ValueError" in caplog.text
     assert "conftest.py" in caplog.text
     assert "Anna" not in caplog.text + str(error)
 
@@ -363,13 +367,20 @@ def test_a_doubled_slash_leads_on_with_method_and_body(client: FlaskClient, back
 def test_a_body_over_the_limit_is_refused_unread(client: FlaskClient, backend: MemoryBackend) -> None:
     error = refused(client.post("/select_samples", data=b" " * (MAX_BODY_BYTES + 1)), 413)
     assert str(MAX_BODY_BYTES) in error["what"]
-    body = recorded("webhook_tasks_created")
-    body["tasks"] = body["tasks"] * 2000
-    assert len(json.dumps(body)) > MAX_BODY_BYTES
-    assert client.post("/webhook", json=body).status_code == 201
     big = recorded("predict_one_task")
     big["tasks"] *= 2000
     assert len((client.post("/predict", json=big).json or {})["results"]) == 2000
+
+
+def test_a_large_webhook_is_read_only_from_who_knows_a_secret(guarded: FlaskClient, backend: MemoryBackend) -> None:
+    body = recorded("webhook_tasks_created")
+    body["tasks"] = body["tasks"] * 2000
+    assert len(json.dumps(body)) > MAX_BODY_BYTES
+    refused(guarded.post("/webhook", json=body), 413)
+    backend.secrets[19] = "ewsecret"
+    refused(guarded.post("/webhook", json=body, headers={"X-Edgewise-Secret": "guess"}), 413)
+    assert guarded.post("/webhook", json=body, headers=SECRET).status_code == 201
+    assert guarded.post("/webhook", json=body, headers=BASIC).status_code == 201
 
 
 # Over a real socket

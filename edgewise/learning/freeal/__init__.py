@@ -15,13 +15,27 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgewise.labels.spans import Span
+from edgewise.learning.freeal.answers import Answer, equal, half_equal, label_set
 from edgewise.learning.freeal.belief import believed
 from edgewise.learning.freeal.representatives import IN_ALL, nearest, representatives
 
-__all__ = ["Annotator", "Answer", "Learner", "Learnt", "State", "begin", "improve", "rounds"]
+__all__ = [
+    "Annotator",
+    "Answer",
+    "Learner",
+    "Learnt",
+    "Rules",
+    "State",
+    "begin",
+    "equal",
+    "half_equal",
+    "improve",
+    "label_set",
+    "lesson",
+    "rounds",
+    "why_ended",
+]
 
-Answer = tuple[Span, ...]
 Mask = NDArray[np.bool_]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -55,11 +69,6 @@ class Learnt(Protocol):
         """(n,), how likely each answer is, in [0, 1]."""
         ...
 
-    @property
-    def embeddings(self) -> NDArray[np.float32]:
-        """(n, dim), rows of length 1."""
-        ...
-
     def losses(self, labels: Sequence[Answer | None]) -> Floats:
         """(n,), the negative logarithm of each label's probability, of spans its mean over the words; NaN for None."""
         ...
@@ -67,6 +76,11 @@ class Learnt(Protocol):
 
 class Learner(Protocol):
     """Who learns."""
+
+    @property
+    def embeddings(self) -> NDArray[np.float32]:
+        """(n, dim), a row of length 1 for each text, the same in all rounds: by these texts are alike."""
+        ...
 
     def learn(self, labels: Mapping[int, Answer]) -> Learnt:
         """Taught on these labels by position, cross-fitted."""
@@ -102,11 +116,12 @@ class State:
 
 @dataclass(frozen=True)
 class Rules:
-    """How rounds are played. class_of: what an answer counts as when classes are kept apart. filtered: False believes
-    every label and asks about all again; at_random: demonstrations are drawn from all labels: the ablations, which show
-    what each part does."""
+    """How rounds are played. class_of: what an answer counts as when classes are kept apart. alike: whether learner and
+    annotator agree. filtered: False believes every label and asks about all again; at_random: demonstrations are drawn
+    from all labels: the ablations, which show what each part does."""
 
     class_of: Callable[[Answer], str]
+    alike: Callable[[Answer, Answer], bool] = equal
     iterations: int = ITERATIONS
     shown: int = SHOWN
     filtered: bool = True
@@ -114,16 +129,16 @@ class Rules:
     seed: int = 0
 
 
-def begin(annotator: Annotator, texts: int, human: Mapping[int, Answer]) -> State:
-    """Round 0: every text that no person labelled is asked about, with people's labels as examples if there are any."""
-    examples = list(human.items())[-SHOWN:]
-    asked = [position for position in range(texts) if position not in human]
-    said = annotator.annotate(asked, [examples] * len(asked))
-    labels: list[Answer | None] = [human.get(position) for position in range(texts)]
-    for position, answer in zip(asked, said, strict=True):
+def begin(annotator: Annotator, learner: Learner, human: Mapping[int, Answer], rules: Rules) -> State:
+    """Round 0: every text that no person labelled is asked about, shown the nearest that people labelled, if any."""
+    labels: list[Answer | None] = [human.get(position) for position in range(len(learner.embeddings))]
+    by_people = _mask(labels)
+    asked, examples = np.flatnonzero(~by_people), np.flatnonzero(by_people)
+    near = nearest(learner.embeddings, asked, examples, _classes(labels, rules), count=rules.shown)
+    said = _ask(annotator, labels, asked, near)
+    for position, answer in said.items():
         labels[position] = answer
-    clean = np.array([position in human for position in range(texts)], dtype=bool)
-    return State(0, labels, clean, asked=len(asked), failed=sum(answer is None for answer in said))
+    return State(0, labels, by_people, asked=len(said), failed=sum(answer is None for answer in said.values()))
 
 
 def improve(state: State, annotator: Annotator, learner: Learner, human: Mapping[int, Answer], rules: Rules) -> State:
@@ -131,42 +146,48 @@ def improve(state: State, annotator: Annotator, learner: Learner, human: Mapping
     learnt = learner.learn(lesson(state, rules))
     by_people = np.array([position in human for position in range(len(state.labels))], dtype=bool)
     clean = _clean(state, learnt, by_people, rules)
-    shown, near, doubtful = _questions(state, learnt, (clean, by_people), rules)
-    said = annotator.annotate(doubtful.tolist(), [[(i, state.labels[i] or ()) for i in some] for some in near])
-    labels = accepted(state.labels, dict(zip(doubtful.tolist(), said, strict=True)), learnt, rules)
-    pairs = zip(labels, learnt.answers, strict=True)
-    agrees = np.array([_plain(label) == _plain(answer) for label, answer in pairs], dtype=bool)
-    there = np.array([label is not None for label in labels], dtype=bool)
+    shown, classes = _demonstrations(state, (learnt.sure, learner.embeddings), (clean, by_people), rules)
+    doubtful = np.flatnonzero(~clean & ~by_people if rules.filtered else ~by_people)
+    near = nearest(learner.embeddings, doubtful, shown, classes, count=rules.shown)
+    said = _ask(annotator, state.labels, doubtful, near)
+    labels = accepted(state.labels, said, learnt, rules)
+    agrees = _agreeing(labels, learnt, rules)
+    clean |= agrees
     return State(
         number=state.number + 1,
         labels=labels,
-        clean=np.asarray(clean | (there & agrees)),
+        clean=clean,
         answers=list(learnt.answers),
         sure=learnt.sure,
-        agrees=agrees,
+        agrees=agrees | _nothing(labels, learnt),
         demonstrations=tuple(shown.tolist()),
-        changed=sum(_plain(a) != _plain(b) for a, b in zip(state.labels, labels, strict=True)),
-        asked=len(doubtful),
-        failed=sum(answer is None for answer in said),
+        changed=sum(not _same(a, b) for a, b in zip(state.labels, labels, strict=True)),
+        asked=len(said),
+        failed=sum(answer is None for answer in said.values()),
     )
 
 
-def _questions(
-    state: State, learnt: Learnt, masks: tuple[Mask, Mask], rules: Rules
-) -> tuple[Ints, list[list[int]], Ints]:
-    """The demonstrations, those to show with each question, and the texts to ask about."""
+def _ask(
+    annotator: Annotator, labels: Sequence[Answer | None], texts: Ints, near: Sequence[Sequence[int]]
+) -> dict[int, Answer | None]:
+    """What the annotator says of these texts, shown those near each with their labels."""
+    shown = [[(position, labels[position] or ()) for position in some] for some in near]
+    return dict(zip(texts.tolist(), annotator.annotate(texts.tolist(), shown), strict=True))
+
+
+def _demonstrations(
+    state: State, by: tuple[Floats, NDArray[np.float32]], masks: tuple[Mask, Mask], rules: Rules
+) -> tuple[Ints, list[str | None]]:
+    """Positions of those that may be shown, and the class of each text that could be. by: sure, embeddings."""
     clean, by_people = masks
     trusted = clean if rules.filtered and not rules.at_random else np.ones(len(clean), dtype=bool)
-    pairs = zip(state.labels, trusted, strict=True)
-    classes = [rules.class_of(label) if label is not None and ok else None for label, ok in pairs]
+    pairs = zip(_classes(state.labels, rules), trusted, strict=True)
+    classes = [name if ok else None for name, ok in pairs]
     if rules.at_random:
         there = np.flatnonzero([name is not None for name in classes])
         rng = np.random.default_rng([rules.seed, state.number])
-        shown = np.sort(rng.permutation(there)[:IN_ALL])
-    else:
-        shown = representatives(learnt.embeddings, classes, learnt.sure, human=by_people, seed=rules.seed)
-    doubtful = np.flatnonzero(~clean & ~by_people if rules.filtered else ~by_people)
-    return shown, nearest(learnt.embeddings, doubtful, shown, classes, count=rules.shown), doubtful
+        return np.sort(rng.permutation(there)[:IN_ALL]), classes
+    return representatives(by[1], classes, by[0], human=by_people, seed=rules.seed), classes
 
 
 def rounds(
@@ -174,12 +195,19 @@ def rounds(
 ) -> Iterator[State]:
     """The rounds after this state, until nothing improves beyond its interval; the last one says why it ended."""
     while state.ended is None:
-        if len({rules.class_of(label) for label in state.labels if label is not None}) < 2:
+        if _tell_nothing(state.labels, rules):
             yield _ended(state, "The annotator gives the same answer everywhere, or none: there is nothing to learn.")
             return
         before, state = state, improve(state, annotator, learner, human, rules)
         state = _ended(state, why_ended(before, state, rules))
         yield state
+
+
+def _tell_nothing(labels: Sequence[Answer | None], rules: Rules) -> bool:
+    """Whether all labels are the same. Spans of one kind everywhere are not: they tell where such are."""
+    there = [label for label in labels if label is not None]
+    inside = any(span.start for label in there for span in label)  # a choice is on the whole text
+    return len({rules.class_of(label) for label in there}) < 2 and not inside
 
 
 def why_ended(before: State, now: State, rules: Rules) -> str | None:
@@ -197,11 +225,11 @@ def why_ended(before: State, now: State, rules: Rules) -> str | None:
 
 
 def lesson(state: State, rules: Rules) -> dict[int, Answer]:
-    """What the learner is taught: all labels in the first round, later the believed ones."""
+    """What the learner is taught: all labels in the first round, later the believed ones if there are any."""
     everything = {position: label for position, label in enumerate(state.labels) if label is not None}
     if state.number == 0 or not rules.filtered:
         return everything
-    return {position: label for position, label in everything.items() if state.clean[position]}
+    return {position: label for position, label in everything.items() if state.clean[position]} or everything
 
 
 def accepted(
@@ -220,19 +248,47 @@ def accepted(
 
 def _clean(state: State, learnt: Learnt, by_people: Mask, rules: Rules) -> Mask:
     """Labels to believe: of small loss, and the learner says the same; those of people always."""
-    there = np.array([label is not None for label in state.labels], dtype=bool)
     if not rules.filtered:
-        return there
+        return _mask(state.labels)
     losses = learnt.losses(state.labels)
     losses[by_people] = np.nan
-    classes = [None if label is None else rules.class_of(label) for label in state.labels]
-    pairs = zip(state.labels, learnt.answers, strict=True)
-    same = np.array([_plain(label) == _plain(answer) for label, answer in pairs], dtype=bool)
-    return np.asarray((believed(losses, classes, seed=rules.seed) & same) | by_people)
+    small = believed(losses, _classes(state.labels, rules), seed=rules.seed)
+    agrees = _agreeing(state.labels, learnt, rules)
+    if not _shy(state.labels, learnt):
+        agrees |= _nothing(state.labels, learnt)
+    return np.asarray((small & agrees) | by_people)
 
 
-def _plain(answer: Answer | None) -> frozenset[tuple[int, int, str]] | None:
-    return None if answer is None else frozenset((span.start, span.end, span.label) for span in answer)
+def _shy(labels: Sequence[Answer | None], learnt: Learnt) -> bool:
+    """Whether the learner finds something in fewer texts than are labelled with something, as who has learnt little
+    does: that it finds nothing tells nothing then."""
+    there = _mask(labels)
+    found = np.array([bool(answer) for answer in learnt.answers], dtype=bool)
+    return int(found[there].sum()) < sum(bool(label) for label in labels)
+
+
+def _agreeing(labels: Sequence[Answer | None], learnt: Learnt, rules: Rules) -> Mask:
+    """Where there is a label, and the learner says the same."""
+    pairs = zip(labels, learnt.answers, strict=True)
+    return np.array([label is not None and rules.alike(label, answer) for label, answer in pairs], dtype=bool)
+
+
+def _nothing(labels: Sequence[Answer | None], learnt: Learnt) -> Mask:
+    """Where there is nothing to label, and the learner finds nothing."""
+    return np.array([label == () == answer for label, answer in zip(labels, learnt.answers, strict=True)], dtype=bool)
+
+
+def _mask(labels: Sequence[Answer | None]) -> Mask:
+    """Which texts have a label."""
+    return np.array([label is not None for label in labels], dtype=bool)
+
+
+def _classes(labels: Sequence[Answer | None], rules: Rules) -> list[str | None]:
+    return [None if label is None else rules.class_of(label) for label in labels]
+
+
+def _same(one: Answer | None, other: Answer | None) -> bool:
+    return one is other or (one is not None and other is not None and equal(one, other))
 
 
 def _ended(state: State, why: str | None) -> State:

@@ -23,7 +23,8 @@ def representatives(
     """Positions of the texts that stand for the classes, ascending.
 
     embeddings: (n, dim); classes: of believed texts, None for the others; sure: (n,), the higher the surer; human:
-    (n,), labelled by people: these come first, however sure the model is of them.
+    (n,), labelled by people: all of these, however sure the model is of them, as they are right and the more of them
+    there are, the nearer is one to a question. The believed ones of a class fill up what people left of its share.
     """
     names = sorted({name for name in classes if name is not None})
     each = max(1, IN_ALL // max(1, len(names)))
@@ -33,10 +34,10 @@ def representatives(
     for name in names:
         members = np.flatnonzero(there & (of_class == name))
         by_people = members[human[members]]
-        found += _central(embeddings, by_people, each, seed)
+        found += by_people.tolist()
         others = members[~human[members]]
         surest = others[np.argsort(-sure[others], kind="stable")][: max(each, round(SUREST * len(others)))]
-        found += _central(embeddings, surest, each - min(each, len(by_people)), seed)
+        found += _central(embeddings, surest, max(0, each - len(by_people)), seed)
     return np.array(sorted(found), dtype=np.int64)
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewise.labels.schema import Head
-from edgewise.labels.spans import Span, on_whole
+from edgewise.labels.spans import on_whole
+from edgewise.learning.freeal.answers import Answer
 from edgewise.learning.training.exercises import folds
 from edgewise.learning.training.regression import Floats, teach_each, teach_one
 
-Answer = tuple[Span, ...]
 FOLDS = 4
 LEAST = 1e-6  # probability: its logarithm is finite
 HALF = 0.5
@@ -27,7 +27,6 @@ class Opinion:
     texts: Sequence[str]
     head: Head
     shares: Floats
-    embeddings: NDArray[np.float32]
 
     @property
     def answers(self) -> list[Answer]:
@@ -72,6 +71,11 @@ class Student:
         self._texts, self._features, self._head = list(texts), features, head
         self._parts = folds(self._texts, FOLDS, seed)
 
+    @property
+    def embeddings(self) -> NDArray[np.float32]:
+        """(n, dim), the features."""
+        return self._features
+
     def learn(self, labels: Mapping[int, Answer]) -> Opinion:
         """Heads taught on these labels, one for each fold."""
         rows = np.array(sorted(labels), dtype=np.int64)
@@ -81,13 +85,13 @@ class Student:
             others = ~np.isin(rows, part)
             weights = self._teach(rows[others], answers[others])
             shares[part] = self._said(part, weights)
-        return Opinion(self._texts, self._head, shares, self._features)
+        return Opinion(self._texts, self._head, shares)
 
     def finished(self, labels: Mapping[int, Answer], features: NDArray[np.float32], texts: Sequence[str]) -> Opinion:
         """One head taught on all these labels, and what it says of other texts; features: theirs, (m, dim)."""
         rows = np.array(sorted(labels), dtype=np.int64)
         weights = self._teach(rows, np.stack([_columns(labels[int(row)], self._head) for row in rows]))
-        return Opinion(texts, self._head, self._likely(features.astype(np.float64), weights), features)
+        return Opinion(texts, self._head, self._likely(features.astype(np.float64), weights))
 
     def _teach(self, rows: NDArray[np.int64], answers: NDArray[np.bool_]) -> tuple[Floats, Floats]:
         given = self._features[rows].astype(np.float64)

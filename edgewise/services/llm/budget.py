@@ -7,11 +7,11 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from edgewise.errors import Conflict, SettingsError
 from edgewise.services.llm.values import Usage
+from edgewise.settings import is_loopback
 
 
 class BudgetSpent(Conflict):
@@ -106,7 +106,7 @@ def refuse_outside(base_url: str | None, *, private: bool, allowed_hosts: Sequen
     if not private:
         return
     host = _host(base_url) if base_url else None
-    if host and (_is_loopback(host) or host in {allowed.strip().strip("[]").lower() for allowed in allowed_hosts}):
+    if host and (is_loopback(host) or host in {allowed.strip().strip("[]").lower() for allowed in allowed_hosts}):
         return
     raise SettingsError(
         f"PRIVATE is set, and the language model at {host or 'its vendor'} is on another machine.",
@@ -121,10 +121,3 @@ def _host(base_url: str) -> str | None:
         return None
     plain = parts.scheme in ("http", "https") and not parts.username and "\\" not in base_url
     return parts.hostname if plain else None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -4,7 +4,9 @@
 Each module has the queries of one theme and builds on the one before; `Store` is the last.
 """
 
+from edgewise.services.store.improvements import Improvements
 from edgewise.services.store.records import (
+    Improvement,
     Instructions,
     Job,
     LlmRun,
@@ -21,14 +23,14 @@ from edgewise.services.store.records import (
     Task,
     Version,
 )
-from edgewise.services.store.suggestions import Suggestions
 
 
-class Store(Suggestions):
+class Store(Improvements):
     """The database: every query of ours is a method. Share one between threads; each process makes its own."""
 
 
 __all__ = [
+    "Improvement",
     "Instructions",
     "Job",
     "LlmRun",

@@ -18,19 +18,22 @@ from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, Row, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, InterfaceError, NoSuchModuleError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from edgewise.errors import SettingsError, Unavailable
+from edgewise.services.store.migrate import HEAD, TABLE, migrate
 from edgewise.services.store.records import Json, Outgoing
-from edgewise.services.store.tables import leases, metadata, outbox
+from edgewise.services.store.tables import leases, outbox
 
 CHUNK = 500  # ids of one IN, rows of one small read or delete
 WRITE_CHUNK = 200  # rows of one bulk write: a web thread waits behind a job for one of these
 BUSY_TIMEOUT_MS = 10_000
+CONNECT_TIMEOUT_S = 10
 LONG_WRITE_S = 0.005
+CLOCK_ERROR = timedelta(minutes=5)  # so far may the clocks of our machines lie apart
 COURTESY_S = 0.005  # after a long write, before our next one: others look for their turn every millisecond
-POSTGRES_LOCK = 0x45646765  # "Edge": the advisory lock under which tables are made
+POSTGRES_LOCK = 0x45646765  # "Edge": the advisory lock under which tables are made and changed
 
 log = logging.getLogger(__name__)
 Record = TypeVar("Record")
@@ -59,7 +62,8 @@ class Database:
     """Transactions on either database. Safe to share between threads; every process makes its own."""
 
     def __init__(self, url: str) -> None:
-        """url: SQLAlchemy's. Makes the tables where they are missing. SettingsError if we cannot work with it."""
+        """url: SQLAlchemy's. Makes or upgrades the tables. SettingsError if we cannot work with it, or must not: it is
+        newer than we are."""
         address = _address(url)
         self._is_sqlite = address.get_backend_name() == "sqlite"
         self._engine = _engine(address)
@@ -67,7 +71,11 @@ class Database:
         self._upsert = sqlite.insert if self._is_sqlite else postgresql.insert
         self._turn_file = Path(f"{address.database}.lock")
         self._next_write_at = 0.0
-        self._make_tables()
+        try:
+            self._bring_up_to_date()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Close all connections."""
@@ -121,16 +129,28 @@ class Database:
             statement = statement.on_conflict_do_nothing(index_elements=keys)
         connection.execute(statement, list(rows))
 
-    def _make_tables(self) -> None:
-        if self._is_sqlite:
-            # Under the turn: processes that start together must not switch to WAL at once.
-            with _translated(), self._turn(), self._engine.connect() as connection:
-                metadata.create_all(connection)
-                connection.commit()
-            return
-        with self._write() as connection:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": POSTGRES_LOCK})
-            metadata.create_all(connection)
+    def _bring_up_to_date(self) -> None:
+        """Make or upgrade the tables, one process at a time. SQLite: under the turn, as processes that start together
+        must not switch to WAL at once either."""
+        with _translated(), self._turn():
+            if self._revision() == HEAD:
+                return
+            with self._writer.begin() as connection:
+                if not self._is_sqlite:
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": POSTGRES_LOCK})
+                migrate(connection)
+
+    def _revision(self) -> str | None:
+        """Which schema the database has; None before it has any."""
+        try:
+            with self._engine.connect() as connection:
+                return connection.execute(text(f"SELECT version_num FROM {TABLE}")).scalar_one_or_none()
+        except ProgrammingError:  # PostgreSQL: there is no such table
+            return None
+        except OperationalError as error:
+            if getattr(error.orig, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR:
+                raise
+            return None
 
     def outbox_add(self, topic: str, payload: Json) -> int:
         """Keep a message until its receiver has it. Returns its id."""
@@ -150,13 +170,15 @@ class Database:
             connection.execute(outbox.delete().where(outbox.c.id == id))
 
     def take_lease(self, name: str, holder: str, seconds: float) -> bool:
-        """True if `holder` has the lease from now on for `seconds`: it was free, run out, or its own already."""
+        """True if `holder` has the lease from now on for `seconds`: it was free, run out, or its own already. One that
+        ends later than any could was taken by a clock that has been put right since: it is free, too."""
         moment = now()
+        possible = moment + timedelta(seconds=seconds) + CLOCK_ERROR
         statement = self._upsert(leases).values(name=name, holder=holder, until=moment + timedelta(seconds=seconds))
         statement = statement.on_conflict_do_update(
             index_elements=["name"],
             set_={"holder": statement.excluded.holder, "until": statement.excluded.until},
-            where=(leases.c.holder == holder) | (leases.c.until <= moment),
+            where=(leases.c.holder == holder) | (leases.c.until <= moment) | (leases.c.until > possible),
         )
         with self._write() as connection:
             return connection.execute(statement.returning(leases.c.name)).one_or_none() is not None
@@ -186,7 +208,10 @@ def _address(url: str) -> URL:
 def _engine(address: URL) -> Engine:
     try:
         if address.get_backend_name() != "sqlite":
-            return create_engine(address, pool_size=4, max_overflow=12, pool_pre_ping=True, hide_parameters=True)
+            patience = {} if "connect_timeout" in address.query else {"connect_timeout": CONNECT_TIMEOUT_S}
+            return create_engine(
+                address, pool_size=4, max_overflow=12, pool_pre_ping=True, hide_parameters=True, connect_args=patience
+            )
         engine = create_engine(address, pool_size=8, max_overflow=24, hide_parameters=True)
     except (ImportError, NoSuchModuleError):
         raise SettingsError("The database's driver is not installed.", "Run `make setup`.") from None
@@ -197,7 +222,8 @@ def _engine(address: URL) -> Engine:
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves: the driver's own is never IMMEDIATE
-    for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "foreign_keys=ON", "synchronous=NORMAL"):
+    usual = ("journal_mode=WAL", "foreign_keys=ON", "synchronous=NORMAL")
+    for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", *usual, "secure_delete=ON"):  # what is erased is zeroed
         connection.execute(f"PRAGMA {pragma}").close()
 
 

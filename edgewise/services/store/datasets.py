@@ -1,18 +1,26 @@
 """Dataset versions of projects: what each training used, with its texts and labels.
 
 A content is kept once, whatever versions have it; a version has its hash only. Contents of a task go when the task is
-forgotten (Tasks.delete_tasks); the hashes stay, so that versions can still be compared.
+forgotten (Tasks.delete_tasks, Erasures); the hashes stay, so that versions can still be compared.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from sqlalchemy import select
+from sqlalchemy import Connection, and_, select
 
 from edgewise.errors import NotFound
 from edgewise.labels.datasets import Content, DatasetRow, DatasetVersion, content_of, counted, row_of
 from edgewise.services.store.database import WRITE_CHUNK, chunks, now
 from edgewise.services.store.queue import JobsTable
-from edgewise.services.store.tables import dataset_contents, dataset_rows, datasets, tasks, versions
+from edgewise.services.store.tables import (
+    annotations,
+    dataset_contents,
+    dataset_rows,
+    datasets,
+    snapshot_rows,
+    tasks,
+    versions,
+)
 
 
 class Datasets(JobsTable):
@@ -23,7 +31,7 @@ class Datasets(JobsTable):
     ) -> None:
         """Keep what a training used, by task. id: its snapshot's hash; the same id again is the same version.
 
-        It is listed only when all of it is there. What a task said that is gone by now is not kept.
+        It is listed only when all of it is there. What a task or an annotation said that is gone by now is not kept.
         """
         for some in chunks(contents.items(), WRITE_CHUNK):
             named = [(task_id, row_of(str(task_id), content), content) for task_id, content in some]
@@ -33,8 +41,7 @@ class Datasets(JobsTable):
             ]
             with self._write() as connection:
                 self._hold(connection, key)
-                here = (tasks.c.project_key == key) & tasks.c.task_id.in_([task_id for task_id, _, _ in named])
-                there = set(connection.execute(select(tasks.c.task_id).where(here)).scalars())
+                there = self._still_said(connection, key, id, [task_id for task_id, _, _ in named])
                 bodies = {row.content: content.body for task_id, row, content in named if task_id in there}
                 kept = [
                     {"project_key": key, "content": digest, "body": body} for digest, body in sorted(bodies.items())
@@ -53,6 +60,23 @@ class Datasets(JobsTable):
         with self._write() as connection:
             self._hold(connection, key)
             self._put(connection, datasets, [row], keep=("created_at", "parents"))
+
+    def _still_said(self, connection: Connection, key: int, id: str, ids: Sequence[int]) -> set[int]:
+        """Those of these tasks that are there, with the annotations that the snapshot has of them."""
+        there = self._annotation_ids(connection, key, ids)
+        same = and_(snapshot_rows.c.project_key == key, snapshot_rows.c.hash == id, snapshot_rows.c.task_id.in_(ids))
+        rows = connection.execute(select(snapshot_rows.c.task_id, snapshot_rows.c.annotation_ids).where(same))
+        return there.keys() - {task for task, taught in rows if task in there and not there[task].issuperset(taught)}
+
+    def _annotation_ids(self, connection: Connection, key: int, ids: Collection[int]) -> dict[int, set[int]]:
+        """The annotations of these tasks; of those that are there."""
+        found: dict[int, set[int]] = {}
+        both = and_(annotations.c.project_key == tasks.c.project_key, annotations.c.task_id == tasks.c.task_id)
+        pair = select(tasks.c.task_id, annotations.c.id).outerjoin(annotations, both).where(tasks.c.project_key == key)
+        for some in chunks(ids):
+            for task_id, annotation in connection.execute(pair.where(tasks.c.task_id.in_(some))):
+                found.setdefault(task_id, set()).update(() if annotation is None else (annotation,))
+        return found
 
     def datasets(self, key: int) -> list[DatasetVersion]:
         """The project's dataset versions, newest first, each with the model versions that were trained on it."""

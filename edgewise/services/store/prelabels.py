@@ -58,7 +58,7 @@ class Prelabels(Releases):
                 self._hold(connection, key)
                 mine = select(tasks.c.task_id).where(tasks.c.project_key == key, tasks.c.task_id.in_(by_id))
                 here = list(connection.execute(mine.order_by(tasks.c.task_id)).scalars())
-                self._put(connection, prelabels, [_prelabel_row(key, by_id[i]) for i in here])
+                self._put(connection, prelabels, [prelabel_row(key, by_id[i]) for i in here])
 
     def prelabels(self, key: int, run: int, ids: Iterable[int]) -> dict[int, Prelabelled]:
         """The pre-labels of these tasks by the run, by task id; a task without one is missing."""
@@ -179,7 +179,8 @@ def _of(key: int, run: int) -> ColumnElement[bool]:
     return and_(prelabels.c.project_key == key, prelabels.c.run == run)
 
 
-def _prelabel_row(key: int, one: Prelabelled) -> dict[str, Any]:
+def prelabel_row(key: int, one: Prelabelled) -> dict[str, Any]:
+    """A pre-label as its table has it."""
     return asdict(one) | {"project_key": key, "result": list(one.result), "shown": list(one.shown)}
 
 

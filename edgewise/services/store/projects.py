@@ -14,6 +14,7 @@ from edgewise.services.store.tables import (
     dataset_contents,
     dataset_rows,
     datasets,
+    improvements,
     instructions,
     jobs,
     llm_answers,
@@ -35,7 +36,7 @@ from edgewise.services.store.tables import (
 )
 
 CHILDREN = (
-    *(prelabels, llm_answers, llm_texts, llm_demonstrations, llm_runs, instructions, reports),
+    *(prelabels, llm_answers, llm_texts, llm_demonstrations, llm_runs, improvements, instructions, reports),
     *(dataset_contents, dataset_rows, datasets),
     *(
         ranks,
@@ -128,7 +129,8 @@ class Projects(Database):
         Jobs that wait or run stay: the one that erases is among them."""
         while True:
             for table in CHILDREN:
-                own = table.c.get("task_id", next(c for c in table.primary_key if c.name != "project_key"))
+                keys = (c for c in table.primary_key if c.name != "project_key")
+                own = table.c.get("task_id", next(keys, table.c.project_key))
                 some = select(own).where(table.c.project_key == key).limit(CHUNK)
                 while self._delete(table.delete().where(table.c.project_key == key, own.in_(some.scalar_subquery()))):
                     pass

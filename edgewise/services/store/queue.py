@@ -175,6 +175,19 @@ class JobsTable(Reports):
             running = jobs.select().where(jobs.c.state == "running").order_by(jobs.c.started_at)
             return [read_as(Job, row) for row in connection.execute(running)]
 
+    def job_counts(self) -> dict[tuple[str, str], int]:
+        """How many jobs we remember, by kind and state."""
+        query = select(jobs.c.kind, jobs.c.state, func.count()).group_by(jobs.c.state, jobs.c.kind)
+        with self._read() as connection:
+            return {(kind, state): int(count) for kind, state, count in connection.execute(query)}
+
+    def waiting_s(self) -> float:
+        """Seconds for which a job could have started by now and has not: of the one that waits longest, 0 if none."""
+        due = _due().subquery()
+        with self._read() as connection:
+            since = connection.execute(select(func.min(func.coalesce(due.c.run_after, due.c.created_at)))).scalar_one()
+        return 0.0 if since is None else max(0.0, (now() - since).total_seconds())
+
     def mark_sent(self, id: str) -> None:
         """The transport was told of this job now."""
         with self._write() as connection:

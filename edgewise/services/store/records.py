@@ -171,6 +171,20 @@ class LlmRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Improvement:
+    """A project's last `improve`: the language model and a small one teach each other, round after round.
+
+    id: of the job that began it; spend: of the run that it began from and of all rounds, see LlmRun; rounds: a line
+    each, round 0 being that run; ended: why there is no further round, None while there may be one."""
+
+    id: str
+    spend: Json
+    rounds: tuple[Json, ...] = ()
+    ended: str | None = None
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Shot:
     """A labelled task that a run may show as a demonstration. answers: from_name -> [start, end, label] of each span;
     wrong: a language model had said something else about it."""

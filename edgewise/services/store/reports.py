@@ -9,7 +9,7 @@ from edgewise.errors import NotFound
 from edgewise.services.store.database import now, read_as
 from edgewise.services.store.llm_runs import LlmRuns
 from edgewise.services.store.records import Instructions, Json, Report
-from edgewise.services.store.tables import instructions, reports
+from edgewise.services.store.tables import instructions, llm_runs, reports
 
 COLUMNS = [reports.c[f.name] for f in fields(Report)]
 
@@ -55,6 +55,15 @@ class Reports(LlmRuns):
         mine = select(*COLUMNS).where(*wanted).order_by(reports.c.created_at.desc(), reports.c.id).limit(limit)
         with self._read() as connection:
             return [read_as(Report, row) for row in connection.execute(mine)]
+
+    def spent(self) -> dict[int, list[Json]]:
+        """What language models cost, by project: of each run and each report, as it was written down."""
+        found: dict[int, list[Json]] = {}
+        with self._read() as connection:
+            for table in (llm_runs, reports):
+                for key, spend in connection.execute(select(table.c.project_key, table.c.spend)):
+                    found.setdefault(key, []).extend([spend] if spend else [])
+        return found
 
     def told(self, key: int, version: int) -> Instructions | None:
         """This version of what the language model was told; None if there never was one."""

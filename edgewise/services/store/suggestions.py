@@ -7,7 +7,7 @@ from sqlalchemy import and_, case, false, func, select
 
 from edgewise.labels.annotations import Annotation
 from edgewise.services.store.database import chunks, read_as
-from edgewise.services.store.datasets import Datasets
+from edgewise.services.store.erasure import Erasures
 from edgewise.services.store.records import Suggestion, Task
 from edgewise.services.store.tables import annotations, suggestions, tasks
 
@@ -27,7 +27,7 @@ class Taken:
     helped: bool
 
 
-class Suggestions(Datasets):
+class Suggestions(Erasures):
     """Queries on what annotations began from."""
 
     def save_suggestions(self, key: int, made: Iterable[Suggestion]) -> None:

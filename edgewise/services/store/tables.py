@@ -80,6 +80,7 @@ tasks = Table(
 )
 Index("tasks_open", tasks.c.project_key, tasks.c.task_id, **_partial(tasks.c.open.is_(True)))
 Index("tasks_labelled", tasks.c.project_key, tasks.c.task_id, **_partial(tasks.c.digest.is_not(None)))
+Index("tasks_taught", tasks.c.project_key, tasks.c.audit, **_partial(tasks.c.digest.is_not(None)))
 Index("tasks_skipped", tasks.c.project_key, tasks.c.task_id, **_partial(tasks.c.skippers > 0))
 
 annotations = Table(
@@ -287,6 +288,17 @@ llm_demonstrations = Table(
     ForeignKeyConstraint(["project_key", "task_id"], ["tasks.project_key", "tasks.task_id"], ondelete="CASCADE"),
 )
 
+improvements = Table(
+    "improvements",  # the last one of each project
+    metadata,
+    _project_key(primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("spend", JsonText, nullable=False),
+    Column("rounds", JsonText, nullable=False),
+    Column("ended", CleanText),
+)
+
 instructions = Table(
     "instructions",
     metadata,
@@ -353,3 +365,4 @@ Index("one_job_waits", *_whose, unique=True, **_partial(jobs.c.state == "queued"
 Index("one_job_runs", *_whose, unique=True, **_partial(jobs.c.state == "running"))
 Index("jobs_waiting", jobs.c.lane, jobs.c.created_at, **_partial(jobs.c.state == "queued"))
 Index("jobs_newest", jobs.c.created_at)
+Index("jobs_by_state", jobs.c.state, jobs.c.kind)

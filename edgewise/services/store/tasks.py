@@ -198,6 +198,23 @@ class Tasks(Projects):
             seen = connection.execute(select(func.count()).where(people.c.project_key == key)).scalar_one()
         return {name: int(value) for name, value in row._mapping.items()} | {"people": int(seen)}
 
+    def watched_counts(self) -> dict[int, dict[str, int]]:
+        """The same of all projects, as far as indexes tell: tasks, open, labelled (not audit), audit_labelled."""
+        labelled, audit = tasks.c.digest.is_not(None), tasks.c.audit
+        conditions: dict[str, list[ColumnElement[bool]]] = {
+            "tasks": [],
+            "open": [tasks.c.open.is_(True)],
+            "labelled": [labelled, audit.is_(False)],
+            "audit_labelled": [labelled, audit.is_(True)],
+        }
+        found: dict[int, dict[str, int]] = {}
+        with self._read() as connection:
+            for name, wanted in conditions.items():
+                counting = select(tasks.c.project_key, func.count()).where(*wanted).group_by(tasks.c.project_key)
+                for key, count in connection.execute(counting):
+                    found.setdefault(key, dict.fromkeys(conditions, 0))[name] = int(count)
+        return found
+
     def set_problems(self, key: int, problems: Mapping[int, str | None]) -> None:
         """Say of each task why we cannot predict it, or None: we can."""
         self._set(key, "problem", problems)

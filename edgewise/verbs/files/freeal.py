@@ -2,7 +2,7 @@
 
 The language model labels, a small model finds out whom to believe, round after round: learning/freeal. Paid answers
 are kept, see paid.py: a run that was ended goes on where it was when it is started again. Both outputs appear whole or
-not at all. Choices only: spans need a learner that is not there yet.
+not at all.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,36 +12,36 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from edgewise.errors import DataError
+from edgewise.errors import DataError, InputError
 from edgewise.files.csv_tables import writer
 from edgewise.files.rows import Row
 from edgewise.files.tables import Table, table
 from edgewise.files.texts import text_of_row
 from edgewise.files.whole import whole, whole_folder
 from edgewise.labels.answers import Demonstration
-from edgewise.labels.schema import Head, Kind
+from edgewise.labels.schema import Head
 from edgewise.labels.spans import Document
-from edgewise.learning.freeal import Answer, Rules, State, begin, rounds
-from edgewise.learning.freeal.student import Student
-from edgewise.learning.inference import load_encoder
+from edgewise.learning.evaluation import evaluate
+from edgewise.learning.freeal import Answer, State, begin, rounds
+from edgewise.learning.freeal.learners import learner_for, rules_for
 from edgewise.learning.training import Recipe, train
 from edgewise.settings import Settings
 from edgewise.verbs.files.datasets import keep_documents
+from edgewise.verbs.files.exported import control_in, documents_in
 from edgewise.verbs.files.folder import CODE, FileModel, write_description
 from edgewise.verbs.files.labelled import Columns, cell_of, spans_in
 from edgewise.verbs.files.material import Source, read_material
 from edgewise.verbs.files.paid import PaidAnswers
-from edgewise.verbs.files.predict import free_names
+from edgewise.verbs.files.predict import columns_for, free_names
 from edgewise.verbs.files.prelabel import Ask, digest_of
 from edgewise.verbs.prelabel import open_model
 from edgewise.verbs.spending import in_words
 
 WORKERS = 8
-ADDED = ("label", "confidence", "review")
+REVIEW = "review"
 DOUBTFUL, NO_ANSWER = "doubtful", "no answer"
 FEWEST = 20  # texts; fewer teach nothing
+SHOWN = 10  # examples with a question
 ASKING = 0.9  # of a round's progress
 
 Report = Callable[[float, str], None]
@@ -52,8 +52,9 @@ Json = dict[str, Any]
 class Wish:
     """What to label, and how.
 
-    gold: a column with the right labels, which nobody is shown: each round's accuracy is told by it. examples: a file
-    of rows that people labelled: always believed, and shown first. datasets: the folder with the dataset versions.
+    gold: a column, or in an export of Label Studio a tag, with the right labels, which nobody is shown: each round's
+    accuracy is told by it. examples: a file of rows that people labelled: always believed, and shown where they are
+    near. datasets: the folder with the dataset versions.
     """
 
     file: Path
@@ -70,8 +71,9 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What came of it. rounds: a line each. columns: that the output has more than the input."""
+    """What came of it. measure: what is told as accuracy. rounds: a line each. columns: that the output has more."""
 
+    measure: str
     rows: int
     blank: int
     doubtful: int
@@ -89,7 +91,7 @@ def freeal_file(
     Raises InputError and DataError for what cannot be read, Conflict if an output is there or no language model is set,
     ModelUnavailable and ModelRefused; what was answered until then stays paid for.
     """
-    source = table(wish.file, columns=[*wish.text, *([wish.gold] if wish.gold else [])])
+    source = source_of(wish)
     inputs = [one for one in (wish.file, wish.examples) if one]
     with ExitStack() as opened:
         staged_csv = opened.enter_context(whole(out_csv, overwrite=overwrite, inputs=inputs))
@@ -97,23 +99,24 @@ def freeal_file(
         work = read_work(source, wish)
         annotator = opened.enter_context(Asking(work, wish, settings, ask, report))
         states = play(work, wish, annotator, report)
-        columns = free_names(source.columns, ADDED)
+        columns = free_names(source.columns, (*columns_for(wish.head), REVIEW))
         doubtful = write_rows(source, work, states[-1], staged_csv, columns)
         write_model(work, wish, states[-1], staged_model, report)
-        lines = [told(state, work, annotator) for state in states]
+        lines = [told(state, work) for state in states]
         ended = annotator.why_ended or states[-1].ended or ""
-        return Played(len(work.rows), work.blank, doubtful, lines, ended, columns, annotator.spent)
+        measure = "strict F1" if wish.head.kind == "spans" else "accuracy"
+        return Played(measure, len(work.rows), work.blank, doubtful, lines, ended, columns, annotator.spent)
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The texts to label with one kind of head, people's examples behind them.
+    """The texts to label for a head, people's examples behind them.
 
     rows: for each row of the file its text's position, None for a row without one. gold: of the file's texts, None
     where the file does not say. human: by position.
     """
 
-    kind: Kind
+    head: Head
     texts: list[str]
     rows: list[int | None]
     gold: list[Answer | None]
@@ -123,6 +126,25 @@ class Work:
     def blank(self) -> int:
         """Rows without a text."""
         return sum(row is None for row in self.rows)
+
+
+def source_of(wish: Wish) -> Table:
+    """The file. Raises InputError: a column is missing, spans in several columns, a tag with something else."""
+    if wish.head.kind == "spans" and len(wish.text) != 1:
+        raise InputError(
+            "Spans need one text column: offsets into several would mean nothing.", "Name one with --text-columns."
+        )
+    source = table(wish.file, columns=wish.text)
+    if wish.gold is None:
+        return source
+    if source.format != "label-studio":
+        return table(wish.file, columns=[*wish.text, wish.gold])
+    if (control_in(source, wish.gold).kind == "spans") != (wish.head.kind == "spans"):
+        raise InputError(
+            f"The tag '{wish.gold}' does not hold what is to be labelled.",
+            "Name a tag with spans by --spans-column, one with choices by --label-column.",
+        )
+    return source
 
 
 def read_work(source: Table, wish: Wish) -> Work:
@@ -135,7 +157,7 @@ def read_work(source: Table, wish: Wish) -> Work:
         places.append(len(texts) if text.strip() else None)
         if text.strip():
             texts.append(text)
-            gold.append(gold_of(row, wish))
+            gold.append(gold_of(row, wish, source.format))
     if len(texts) < FEWEST:
         raise DataError(f"The file has {len(texts)} texts: too few to learn from.", f"It takes {FEWEST}.")
     human: dict[int, Answer] = {}
@@ -144,33 +166,32 @@ def read_work(source: Table, wish: Wish) -> Work:
         for document in given.documents:
             human[len(texts)] = document.spans
             texts.append(document.text)
-    return Work(wish.head.kind, texts, places, gold, human)
+    return Work(wish.head, texts, places, gold, human)
 
 
-def gold_of(row: Row, wish: Wish) -> Answer | None:
-    """What the file says is right."""
+def gold_of(row: Row, wish: Wish, form: str) -> Answer | None:
+    """What the file says is right, None where it says nothing."""
     if wish.gold is None:
         return None
+    if form == "label-studio":
+        head = replace(wish.head, from_name=wish.gold, field=wish.text[0])
+        found, _ = documents_in([row], head)
+        return found[0].spans if found else None
     return spans_in(row, Columns(wish.text, wish.gold, wish.head.kind), wish.head.labels)
 
 
 def play(work: Work, wish: Wish, annotator: "Asking", report: Report) -> list[State]:
     """Round 0 and all that follow."""
     report(0.0, "reading the texts")
-    encoder = load_encoder(wish.base, max_length=wish.recipe.max_length)
-    student = Student(work.texts, encoder.embed(work.texts), wish.head, seed=wish.recipe.seed)
-    rules = Rules(class_of=class_of, iterations=wish.iterations, seed=wish.recipe.seed)
-    states = [begin(annotator, len(work.texts), work.human)]
+    recipe = wish.recipe
+    student = learner_for(wish.head, work.texts, wish.base, max_length=recipe.max_length, seed=recipe.seed)
+    rules = rules_for(wish.head, iterations=wish.iterations, shown=SHOWN, seed=recipe.seed)
+    states = [begin(annotator, student, work.human, rules)]
     for state in rounds(states[0], annotator, student, work.human, rules):
         states.append(state)
         if annotator.why_ended:
             break
     return states
-
-
-def class_of(answer: Answer) -> str:
-    """What an answer counts as where classes are kept apart."""
-    return "+".join(sorted(span.label for span in answer))
 
 
 class Asking:
@@ -222,11 +243,11 @@ class Asking:
         self._report(ASKING * min(1.0, done), f"round {self._round}, {in_words(self.spent)}")
 
 
-def told(state: State, work: Work, annotator: Asking) -> Json:
-    """A round as callers see it. accuracy: of the labels, right: of those believed; None where nobody says."""
-    known = [(position, gold) for position, gold in enumerate(work.gold) if gold is not None]
-    right = np.array([class_of(state.labels[i] or ()) == class_of(gold) for i, gold in known], dtype=bool)
-    clean = np.array([bool(state.clean[i]) for i, _ in known], dtype=bool)
+def told(state: State, work: Work) -> Json:
+    """A round as callers see it. accuracy: of the labels; right: of those believed; None where nobody says. Of spans
+    both are strict F1."""
+    known = [position for position, gold in enumerate(work.gold) if gold is not None]
+    clean = [position for position in known if state.clean[position]]
     return {
         "round": state.number,
         "asked": state.asked,
@@ -235,9 +256,19 @@ def told(state: State, work: Work, annotator: Asking) -> Json:
         "believed": float(state.clean.mean()),
         "agreement": state.agreement,
         "demonstrations": len(state.demonstrations),
-        "accuracy": float(right.mean()) if known else None,
-        "right": float(right[clean].mean()) if clean.any() else None,
+        "accuracy": accuracy(state, work, known),
+        "right": accuracy(state, work, clean),
     }
+
+
+def accuracy(state: State, work: Work, positions: Sequence[int]) -> float | None:
+    """How good the labels of these texts are; None without any."""
+    if not positions:
+        return None
+    gold = [work.gold[position] or () for position in positions]
+    labels = [state.labels[position] or () for position in positions]
+    scores = evaluate([work.texts[position] for position in positions], gold, labels, work.head)
+    return scores.overall.f1 if scores.accuracy is None else scores.accuracy
 
 
 def write_rows(source: Table, work: Work, state: State, out: Path, columns: Sequence[str]) -> int:
@@ -246,18 +277,18 @@ def write_rows(source: Table, work: Work, state: State, out: Path, columns: Sequ
     with out.open("w", encoding="utf-8", newline="") as to:
         lines = writer(to, [*source.columns, *columns])
         for row, position in zip(source, work.rows, strict=True):
-            cells = ["", "", ""] if position is None else cells_of(state, position, work.kind)
+            cells = ["", "", ""] if position is None else cells_of(state, position, work.head)
             flagged += bool(cells[2])
             lines.write(row.values | dict(zip(columns, cells, strict=True)))
     return flagged
 
 
-def cells_of(state: State, position: int, kind: Kind) -> list[str]:
+def cells_of(state: State, position: int, head: Head) -> list[str]:
     """Label, how sure the small model is of its own answer, and why a person should look."""
     sure, label = (f"{state.sure[position]:.4f}" if len(state.sure) else ""), state.labels[position]
     if label is None:
         return ["", "", NO_ANSWER]
-    return [cell_of(label, kind), sure, "" if state.clean[position] else DOUBTFUL]
+    return [cell_of(label, head.kind), sure, "" if state.clean[position] else DOUBTFUL]
 
 
 def write_model(work: Work, wish: Wish, state: State, out: Path, report: Report) -> None:

@@ -32,6 +32,7 @@ def numbers(system: System, project: Project) -> Json:
         "feedback": feedback(system, project),
         "saving": newest(system, project, "saving"),
         "label_errors": newest_errors(system, project),
+        "improve": newest(system, project, "improve"),
     }
 
 

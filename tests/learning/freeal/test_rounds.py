@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from edgewise.labels.schema import Head
 from edgewise.labels.spans import on_whole
-from edgewise.learning.freeal import Answer, Rules, State, begin, improve, rounds
+from edgewise.learning.freeal import Answer, Rules, State, begin, improve, lesson, rounds
 from edgewise.learning.freeal.student import Student
 
 LABELS = tuple("abcd")
@@ -79,8 +79,9 @@ RULES = Rules(class_of=class_of)
 def play(
     world: World, annotator: Neighbour, human: Mapping[int, Answer] | None = None, rules: Rules = RULES
 ) -> list[State]:
-    first = begin(annotator, len(world.texts), human or {})
-    return [first, *rounds(first, annotator, world.learner(), human or {}, rules)]
+    learner = world.learner()
+    first = begin(annotator, learner, human or {}, rules)
+    return [first, *rounds(first, annotator, learner, human or {}, rules)]
 
 
 def test_labels_get_better_from_round_to_round() -> None:
@@ -93,7 +94,7 @@ def test_labels_get_better_from_round_to_round() -> None:
 def test_the_wrong_labels_are_the_ones_that_are_asked_about_again() -> None:
     world = World()
     annotator = Neighbour(world, knows=0.6)
-    first = begin(annotator, len(world.texts), {})
+    first = begin(annotator, world.learner(), {}, RULES)
     wrong = {i for i, (said, true) in enumerate(zip(first.labels, world.gold, strict=True)) if class_of(said) != true}
     annotator.asked.clear()
     improve(first, annotator, world.learner(), {}, RULES)
@@ -113,6 +114,43 @@ def test_what_people_labelled_is_never_asked_about_and_never_changes() -> None:
         assert all(state.labels[position] == answer for position, answer in odd.items())
         assert state.clean[list(odd)].all()
     assert set(odd) <= set(states[-1].demonstrations)
+
+
+def test_in_round_0_each_text_is_shown_its_nearest_that_people_labelled() -> None:
+    world = World()
+    seen: dict[int, list[int]] = {}
+
+    class Watched(Neighbour):
+        def annotate(self, texts: Sequence[int], shown: Sequence[Sequence[tuple[int, Answer]]]) -> list[Answer | None]:
+            seen.update({text: [i for i, _ in some] for text, some in zip(texts, shown, strict=True)})
+            assert all(label == human[i] for some in shown for i, label in some)
+            return super().annotate(texts, shown)
+
+    human = {i: world.answer(i, world.gold[i]) for i in range(0, len(world.texts), 5)}
+    state = begin(Watched(world, knows=0.0), world.learner(), human, Rules(class_of=class_of, shown=2))
+    assert set(seen) == set(range(len(world.texts))) - set(human)
+    for text, some in seen.items():
+        by_likeness = sorted(human, key=lambda i: float(world.points[text] @ world.points[i]))
+        assert some == by_likeness[-2:], "the most similar last"
+    assert world.right(state) > 0.95, "who copies the nearest label is right in clouds"
+
+
+def test_classes_that_nobody_labelled_are_shown_beside_those_that_people_did() -> None:
+    world = World()
+    human = {i: world.answer(i, world.gold[i]) for i in range(0, 120, 3)}  # of two classes of four
+    states = play(world, Neighbour(world, knows=0.6), human)
+    for state in states[1:]:
+        shown = set(state.demonstrations)
+        assert set(human) <= shown
+        assert {world.gold[i] for i in shown - set(human)} >= {"c", "d"}
+    assert world.right(states[-1]) > 0.95
+
+
+def test_with_nothing_believed_all_labels_are_taught() -> None:
+    world = World(each=3)
+    labels = [world.answer(i, label) for i, label in enumerate(world.gold)]
+    state = State(1, list(labels), np.zeros(12, dtype=bool))
+    assert lesson(state, RULES) == dict(enumerate(labels))
 
 
 def test_an_annotator_that_fails_half_its_calls_is_asked_again() -> None:
