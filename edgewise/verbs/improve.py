@@ -94,7 +94,8 @@ def open_course(system: System, project: Project, schema: Schema, row: LlmRun, p
         raise Conflict(f"There are {len(pool.tasks)} tasks: too few to learn from.", f"It takes {FEWEST}.")
     known = store.improvement(key)
     if known is None or known.rounds[-1]["run"] != row.run or (known.ended and known.id != progress.job_id):
-        states = {part.head.from_name: pool.state(part, 0) for part in pool.parts}
+        asked = {name: int(row.sent.get(count, 0)) for name, count in (("asked", "tasks"), ("failed", "failed"))}
+        states = {part.head.from_name: replace(pool.state(part, 0), **asked) for part in pool.parts}
         first = line_of(pool, states, row.run, system.settings.seed) | {"spend": row.spend}
         known = store.begin_improvement(key, Improvement(progress.job_id, dict(row.spend), (first,)))
     course = Course(system, project, schema, progress, pool, row, known)
@@ -202,7 +203,8 @@ def rank_now(system: System, key: int, progress: Progress) -> None:
 def in_words(improvement: Improvement) -> str:
     """How far it has come, in a sentence or two."""
     last = improvement.rounds[-1]
-    told = f"{len(improvement.rounds) - 1} rounds, {spent_in_words(improvement.spend)}."
+    count = len(improvement.rounds) - 1
+    told = f"{count} {'round' if count == 1 else 'rounds'}, {spent_in_words(improvement.spend)}."
     for name, one in last["heads"].items():
         if one["believed"] is not None:
             doubted = round((1 - one["believed"]) * one["tasks"])

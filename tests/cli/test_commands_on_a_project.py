@@ -31,6 +31,7 @@ STATE = re.compile(r"queued|running|cancelled")  # who is faster, the command or
 MEASURES = re.compile(
     r"edgewise (?:sync|jobs|train|prelabel|saving|label-errors|evaluate-llm|plan|status|freeal|improve)"
 )
+READ = re.compile(r"\d+ changed tasks read")  # by this sync, or by the one that connect queued
 PASSED = re.compile(r"\b\d+(\.\d+)? (s|ms|min|h|hours|minutes|seconds)\b")
 
 
@@ -65,6 +66,7 @@ def masked(line: str, command: str) -> str:
         return str("random order would have needed" in line.lower())
     figures = [FIGURE] if MEASURES.search(command) else []
     states = [STATE] if "cancel" in command else []
+    line = READ.sub("", line)
     for changing in (MOMENT, NAME, PASSED, *figures, *states):
         line = changing.sub("~", line)
     return " ".join(line.replace("-", " ").split())
