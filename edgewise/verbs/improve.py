@@ -94,8 +94,8 @@ def open_course(system: System, project: Project, schema: Schema, row: LlmRun, p
         raise Conflict(f"There are {len(pool.tasks)} tasks: too few to learn from.", f"It takes {FEWEST}.")
     known = store.improvement(key)
     if known is None or known.rounds[-1]["run"] != row.run or (known.ended and known.id != progress.job_id):
-        asked = {name: int(row.sent.get(count, 0)) for name, count in (("asked", "tasks"), ("failed", "failed"))}
-        states = {part.head.from_name: replace(pool.state(part, 0), **asked) for part in pool.parts}
+        asked, failed = int(row.sent.get("tasks", 0)), int(row.sent.get("failed", 0))
+        states = {part.head.from_name: replace(pool.state(part, 0), asked=asked, failed=failed) for part in pool.parts}
         first = line_of(pool, states, row.run, system.settings.seed) | {"spend": row.spend}
         known = store.begin_improvement(key, Improvement(progress.job_id, dict(row.spend), (first,)))
     course = Course(system, project, schema, progress, pool, row, known)
