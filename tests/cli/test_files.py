@@ -288,10 +288,22 @@ def test_a_wrong_correction_changes_nothing(run: Run) -> None:
     assert run("dataset", "list").code == 2
 
 
+def heed_interrupts() -> None:
+    """Whoever runs the tests in the background of a shell has told all children to ignore them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupted_training_leaves_nothing_and_says_so(run: Run) -> None:
     command = [sys.executable, "-m", "edgewise", "train", "-i", str(SAMPLE), "-o", "made.model", "--strategy", "full"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
+    )
     assert process.stderr is not None
     assert "train: " in process.stderr.readline()  # it has begun
     process.send_signal(signal.SIGINT)

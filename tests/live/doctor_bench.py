@@ -38,6 +38,7 @@ class Bench:
     data: Path
     port: int = field(default_factory=free_port)
     password: str = "the first password"
+    personal_token: str = ""  # of Label Studio's owner; there can be one at a time
     process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     @property
@@ -133,10 +134,10 @@ def opened(settings: Settings) -> Iterator[System]:
 
 
 @contextmanager
-def bench(label_studio: RunningStudio, project: StudioProject, data: Path) -> Iterator[Bench]:
+def bench(label_studio: RunningStudio, project: StudioProject, data: Path, personal_token: str) -> Iterator[Bench]:
     """A server that the project follows, its tasks in order."""
     project.add_tasks(TEXTS)
-    made = Bench(label_studio, project, data)
+    made = Bench(label_studio, project, data, personal_token=personal_token)
     try:
         made.start()
         made.add_backend()

@@ -61,9 +61,7 @@ def in_studio(change: Callable[[Bench], object], undo: Callable[[Bench], object]
 @contextmanager
 def legacy_tokens_off(place: Bench) -> Made:
     url = f"{place.label_studio.url}/api/jwt/settings"
-    owner = place.project.http.headers
-    made = httpx.post(f"{place.label_studio.url}/api/token/", json={}, headers=owner, timeout=30)
-    personal = personal_access(place.label_studio, made.json()["token"])
+    personal = personal_access(place.label_studio, place.personal_token)
     off, on = ({"api_tokens_enabled": True, "legacy_api_tokens_enabled": wanted} for wanted in (False, True))
     httpx.post(url, json=off, headers=personal, timeout=30).raise_for_status()
     try:

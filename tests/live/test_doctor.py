@@ -27,10 +27,12 @@ A_FEW_SECONDS = 30.0  # on a machine that others use; by itself it takes two
 
 
 @pytest.fixture(scope="module")
-def place(label_studio: RunningStudio, studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def place(
+    label_studio: RunningStudio, studio: Studio, personal_token: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
     with (
         new_project(label_studio, studio) as project,
-        bench(label_studio, project, tmp_path_factory.mktemp("doctor")) as made,
+        bench(label_studio, project, tmp_path_factory.mktemp("doctor"), personal_token) as made,
     ):
         yield made
 

@@ -132,8 +132,9 @@ def test_each_round_has_a_release_a_price_and_a_measured_quality_and_the_last_is
         order = store.order(key, project.active_release)
         audits = {task.task_id for task in world.tasks().values() if task.audit}
         doubt = [(kept[task].confidence or 0.0) < 0.5 for task in order if task not in audits]
-        assert True in doubt
-        assert doubt == sorted(doubt, reverse=True), "what nobody trusts comes first"
+        front = doubt[: sum(doubt)]
+        assert front
+        assert sum(front) > 0.7 * len(front), "what nobody trusts comes first, texts that are too alike apart"
         hidden = {task.task_id for task in world.tasks().values() if task.audit and not task.digest}
         shown = world.predictions(release_name(project.active_release))
         assert hidden
