@@ -203,9 +203,16 @@ def check_table(name: str, rows: Mapping[str, str], all_of_them: int) -> None:
         table = "\n".join([HEADER, *rows.values()])
         DOCUMENT.write_text(f"{head}<!-- {name} -->\n{table}\n<!-- end of {name} -->{tail}", encoding="utf-8")
         return
-    documented = table_in_document(name, document)
+    documented = {whatever_was_first(line) for line in table_in_document(name, document)}
     assert len(documented) == all_of_them, "EDGEWISE_DOCUMENTS=1 writes the table"
-    assert [line for line in rows.values() if line not in documented] == []
+    others = [line for line in rows.values() if whatever_was_first(line) not in documented]
+    assert not others, "\n".join(others)
+
+
+def whatever_was_first(line: str) -> str:
+    """A Label Studio that cannot write answers 500, or not in time: it depends on which of its processes waited."""
+    late = r"did not answer (\S+ \S+) \(ReadTimeout\)\. \| See whether it is overloaded or was restarted;"
+    return re.sub(late, r"answers \1 with 500. | See its log;", line)
 
 
 def personal_access(label_studio: RunningStudio, personal_token: str) -> dict[str, str]:
