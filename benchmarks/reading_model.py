@@ -7,6 +7,7 @@ shown and from nothing else. So better demonstrations make it better.
 import json
 import re
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ Mention = Mapping[str, Any]  # {"text", "label", "occurrence"}, as the prompt as
 
 
 @dataclass
-class Reading:
+class Reading(ABC):
     """What both have in common. knows: the share of the texts that it knows by itself, in [0, 1]. asked: questions."""
 
     gold: Mapping[str, Any]
@@ -45,13 +46,13 @@ class Reading:
         shown = [(example, next(iter(json.loads(answer).values()))) for _, example, answer in EXAMPLE.findall(prompt)]
         return self.read(text, shown) if shown else self.guess(text)
 
+    @abstractmethod
     def read(self, text: str, shown: Sequence[tuple[str, Any]]) -> Any:
         """The answer that the demonstrations suggest."""
-        raise NotImplementedError
 
+    @abstractmethod
     def guess(self, text: str) -> Any:
         """The answer where there are none."""
-        raise NotImplementedError
 
     def chance(self, text: str, what: str) -> float:
         """A number in [0, 1) that is always the same for the same text."""
@@ -131,12 +132,15 @@ def mention(text: str, start: int, end: int, label: str) -> Mention:
 def served(model: Reading) -> Iterator[str]:
     """The address of a server that answers for the model, on a free port of this machine, until the block ends."""
 
+    one_at_a_time = threading.Lock()  # a model that counts what it is asked is no use if it counts wrong
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            content = json.dumps(completion(model, body)).encode()
+            with one_at_a_time:
+                content = json.dumps(completion(model, body)).encode()
             self.send_response(200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))

@@ -34,17 +34,21 @@ def order(
     labelled: tuple[int, int],
     rng: np.random.Generator,
     similar: float = SIMILAR,
+    urgent: Mask | None = None,
 ) -> IntArray:
     """Hardest first, near-duplicates (of a cosine of at least `similar`) apart, audit tasks in their places.
 
     uncertainty (n,): finite; embeddings (n, dim): alike by cosine; audit (n,): true for members of the held-out set;
     labelled: tasks of the project completed so far, and audit tasks among them. Ties keep the tasks' order.
+    urgent (n,): true for tasks that no other comes before, audit tasks aside; near-duplicates stand apart on each side.
     Audit tasks are drawn at random by `rng`, or the held-out set would be one of hard tasks. Returns (n,).
     """
     _check(uncertainty, embeddings, audit)
     others = np.flatnonzero(~audit)
     ranked = others[np.argsort(-uncertainty[others], kind="stable")]
-    return _mix(_spread(ranked, embeddings, similar), np.flatnonzero(audit), audit_fraction, labelled, rng)
+    first = np.zeros(len(ranked), dtype=bool) if urgent is None else urgent[ranked]
+    spread = np.concatenate([_spread(part, embeddings, similar) for part in (ranked[first], ranked[~first])])
+    return _mix(spread, np.flatnonzero(audit), audit_fraction, labelled, rng)
 
 
 def close(embeddings: Embeddings, rng: np.random.Generator) -> float:

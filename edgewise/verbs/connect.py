@@ -15,12 +15,12 @@ from edgewise.services.store import Project
 from edgewise.verbs.answer import LIVE
 from edgewise.verbs.doctor import examine, in_words
 from edgewise.verbs.erasure import erase_project
-from edgewise.verbs.places import EVENTS, SAMPLING, addresses, same_place, webhook_of
+from edgewise.verbs.places import SAMPLING, addresses, same_place, webhook_of
 from edgewise.verbs.sync import refresh_project
 from edgewise.verbs.system import System
 from edgewise.verbs.views import drop as drop_views
 from edgewise.verbs.views import keep_hardest
-from edgewise.web.wire import SECRET_HEADER
+from edgewise.web.wire import EVENTS, SECRET_HEADER
 
 OURS = re.compile(rf"ew-[0-9]{{1,9}}|llm-[0-9]{{1,9}}|{LIVE}")  # versions of predictions that we made
 MOST_ADDRESSES = 20

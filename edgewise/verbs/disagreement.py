@@ -22,7 +22,7 @@ from edgewise.learning.evaluation import f1_of, on_words, span_counts
 from edgewise.services.store import Project, Release, Task
 from edgewise.verbs.scoring import Scored
 from edgewise.verbs.system import System, schema_of
-from edgewise.verbs.trust import answers_of, is_doubted
+from edgewise.verbs.trust import answers_of
 from edgewise.verbs.views import LISTED_MOST, keep_listed
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def weigh(system: System, project: Project, schema: Schema, tasks: Sequence[Task
     ]
     differing = np.array(
         [
-            np.nan if one is None else 1.0 if theirs is not None and is_doubted(project, theirs) else one.value
+            np.nan if one is None else 1.0 if theirs is not None and theirs.believed is False else one.value
             for one, theirs in zip(found, said, strict=True)
         ]
     )

@@ -21,12 +21,12 @@ from edgewise.services.jobs import Progress
 from edgewise.services.mirror import round_message
 from edgewise.services.store import Improvement, LlmRun, Project
 from edgewise.verbs.improving.annotator import Asking, Means, OutOfBudget
-from edgewise.verbs.improving.leaving import States, less, line_of, prelabels_of, shots_of
+from edgewise.verbs.improving.leaving import States, line_of, prelabels_of, shots_of
 from edgewise.verbs.improving.pool import Part, Pool, pool_of
 from edgewise.verbs.measuring.candidates import whole_number
 from edgewise.verbs.prelabel import open_model, prelabel, publish
 from edgewise.verbs.rank import rank
-from edgewise.verbs.spending import WrittenBudget
+from edgewise.verbs.spending import WrittenBudget, between
 from edgewise.verbs.spending import in_words as spent_in_words
 from edgewise.verbs.system import System, schema_of
 
@@ -74,7 +74,6 @@ class Course:
 
     system: System
     project: Project
-    schema: Schema
     progress: Progress
     pool: Pool
     row: LlmRun
@@ -98,7 +97,7 @@ def open_course(system: System, project: Project, schema: Schema, row: LlmRun, p
         states = {part.head.from_name: replace(pool.state(part, 0), asked=asked, failed=failed) for part in pool.parts}
         first = line_of(pool, states, row.run, system.settings.seed) | {"spend": row.spend}
         known = store.begin_improvement(key, Improvement(progress.job_id, dict(row.spend), (first,)))
-    course = Course(system, project, schema, progress, pool, row, known)
+    course = Course(system, project, progress, pool, row, known)
     show(course)  # again, if a process before this one was killed before it could
     return course
 
@@ -113,7 +112,7 @@ def play(course: Course, iterations: int) -> None:
     with open_model(system.settings) as chat:
         means = Means(system, course.project, course.row, told.text if told else "", chat, budget)
         players = {part.head.from_name: player(course, means, part, iterations) for part in course.pool.parts}
-        states = {part.head.from_name: course.pool.state(part, course.played) for part in course.pool.parts}
+        states = {name: played.begins for name, played in players.items()}
         while course.improvement.ended is None:
             spent = budget.total()
             states = {name: played.next(states[name]) for name, played in players.items()}
@@ -123,8 +122,9 @@ def play(course: Course, iterations: int) -> None:
 
 @dataclass(frozen=True)
 class Player:
-    """A head's rounds, and who is asked in them."""
+    """A head's rounds, from where they go on, and who is asked in them."""
 
+    begins: State
     asking: Asking
     coming: Iterator[State]
 
@@ -149,8 +149,8 @@ def player(course: Course, means: Means, part: Part, iterations: int) -> Player:
     learner = learner_for(part.head, part.texts, base, max_length=length, seed=settings.seed)
     most = settings.llm_demonstrations or SHOWN
     rules = rules_for(part.head, iterations=iterations, shown=most, seed=settings.seed)
-    asking = Asking(means, part, report)
-    return Player(asking, rounds(course.pool.state(part, course.played), asking, learner, part.human, rules))
+    begins, asking = course.pool.state(part, course.played), Asking(means, part, report)
+    return Player(begins, asking, rounds(begins, asking, learner, part.human, rules))
 
 
 def keep(course: Course, states: States, asked: Sequence[Asking], spent: tuple[Json, Json]) -> None:
@@ -159,7 +159,7 @@ def keep(course: Course, states: States, asked: Sequence[Asking], spent: tuple[J
     number = course.row.run + 1
     shown = {i: near for one in asked for i, near in one.shown.items()}
     shots, made = shots_of(pool, states), prelabels_of(pool, states, number, shown)
-    line = line_of(pool, states, number, course.system.settings.seed) | {"spend": less(spent[1], spent[0])}
+    line = line_of(pool, states, number, course.system.settings.seed) | {"spend": between(*spent)}
     sent = {
         "tasks": len({i for one in asked for i in one.asked}),
         "texts": sum(state.asked for state in states.values()),

@@ -1,4 +1,4 @@
-"""Where Label Studio calls us, and what it must send: our addresses, the webhook of each, and its events.
+"""Where Label Studio calls us, and what it must send: our addresses, the webhook of each, and our login.
 
 Values only: nothing here asks or changes anything.
 """
@@ -7,15 +7,6 @@ from edgewise.services.store import Project
 from edgewise.settings import Settings
 
 SAMPLING = "Uncertainty sampling"
-EVENTS = (
-    "PROJECT_UPDATED",
-    "TASKS_CREATED",
-    "TASKS_DELETED",
-    "ANNOTATION_CREATED",
-    "ANNOTATIONS_CREATED",
-    "ANNOTATION_UPDATED",
-    "ANNOTATIONS_DELETED",
-)
 
 
 def addresses(project: Project) -> list[str]:

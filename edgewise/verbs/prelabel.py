@@ -119,7 +119,6 @@ def publish(system: System, project: Project, row: LlmRun) -> bool:
         "shown": kept,
         "schema": row.schema_digest,
         "calibration": row.calibration,
-        "improved": "round" in row.how,
     }
     if kept and any(shown.get(name) != value for name, value in facts.items()):
         store.update_project(key, llm=facts | {"at": datetime.now(UTC).isoformat()})

@@ -174,7 +174,8 @@ def ranks_in_order(run: Run, tasks: Sequence[Task], scored: Scored, audit: NDArr
         scores: NDArray[np.float64] = np.empty(len(tasks), dtype=np.float64)
         scores[sequence] = COLD_HEAD * (np.arange(len(tasks)) + 1.0) / (len(tasks) + 1.0)
     else:
-        sequence = order(urgency(scored), scored.embeddings, similar=similar(run, scored), **placing)
+        placing |= {"similar": similar(run, scored), "urgent": scored.urgent}
+        sequence = order(urgency(scored), scored.embeddings, **placing)
         scores = np.asarray(certainties(scored.uncertainty, sequence), dtype=np.float64)
     return as_ranks(run, tasks, scored, scores)
 
@@ -301,7 +302,8 @@ def wanted_scores(run: Run, scored: Scored, audit: NDArray[Any]) -> NDArray[np.f
     others = np.flatnonzero(~audit)
     unsure, fraction = scored.uncertainty[others], run.system.settings.audit_fraction
     placing: dict[str, Any] = {"audit": audit[others], "audit_fraction": fraction, "labelled": (0, 0), "rng": run.rng}
-    sequence = order(urgency(scored)[others], scored.embeddings[others], similar=similar(run, scored), **placing)
+    placing |= {"similar": similar(run, scored), "urgent": None if scored.urgent is None else scored.urgent[others]}
+    sequence = order(urgency(scored)[others], scored.embeddings[others], **placing)
     wanted[others] = certainties(unsure, sequence)
     if audit.any():
         wanted[audit] = run.rng.choice(places(run, 1 - scored.uncertainty), int(audit.sum()))

@@ -46,7 +46,8 @@ class Scored:
 
     uncertainty: (n,) in [0, 1), higher is less sure; None in the cold start, when nobody can tell.
     embeddings: (n, dim) float32, rows of length 1. spans: per head, per task. by_head: (n,) of each head.
-    priority: (n,), what to label first where that is not the uncertainty; higher is sooner.
+    priority: (n,), what to label first where that is not the uncertainty; higher is sooner. urgent: (n,), what comes
+    before all others.
     """
 
     uncertainty: NDArray[np.float64] | None
@@ -56,6 +57,7 @@ class Scored:
     spans: dict[str, list[tuple[Span, ...]]]
     by_head: dict[str, NDArray[np.float64]]
     priority: NDArray[np.float64] | None = None
+    urgent: NDArray[np.bool_] | None = None
 
 
 _cache: ModelCache | None = None

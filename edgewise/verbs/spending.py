@@ -66,6 +66,14 @@ def total(before: Json, spend: Spend, held: Decimal) -> Json:
     return {"usd": usd, "held_usd": str(held), **counts}
 
 
+def between(before: Json, after: Json) -> Json:
+    """What was spent from one moment to another; dollars are None, unknown, if either is."""
+    known = None not in (before["usd"], after["usd"])
+    usd = str(Decimal(after["usd"]) - Decimal(before["usd"])) if known else None
+    counts = {name: after[name] - before[name] for name in ("calls", "input_tokens", "output_tokens")}
+    return {"usd": usd, "held_usd": "0", **counts}
+
+
 def in_words(spent: Json) -> str:
     """For people: calls and dollars."""
     dollars = "unknown dollars" if spent["usd"] is None else f"{Decimal(spent['usd']):.4f} dollars"

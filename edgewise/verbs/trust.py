@@ -26,12 +26,13 @@ from edgewise.verbs.scoring import Scored
 from edgewise.verbs.system import System
 
 Json = dict[str, Any]
-DOUBTED = 0.5  # confidence: labels that rounds of `improve` do not believe are below
 
 
 def calibrate(system: System, project: Project, schema: Schema, run: LlmRun) -> LlmRun:
-    """The run with the curve of its confidences, fitted when there is enough to fit it on, and then kept."""
-    if run.calibration is not None:
+    """The run with the curve of its confidences, fitted when there is enough to fit it on, and then kept.
+
+    Of a run that `improve` made the confidences are the small model's: there is nothing to put right."""
+    if run.calibration is not None or "round" in run.how:
         return run
     items = list(examined(system, project, schema, run))
     curve = fit([stated for stated, _ in items], [right for _, right in items])
@@ -82,8 +83,9 @@ def believed(said: Prelabelled, curve: Calibration | None) -> Prelabelled:
 
 
 def asked(system: System, project: Project, schema: Schema, tasks: Sequence[Task], scored: Scored) -> Scored:
-    """The language model's answers in place of none. What it is least sure of comes first; where it does not tell how
-    sure it is, or has no answer, nothing is known: 1/2, between its certain and its doubtful answers."""
+    """The language model's answers in place of none. What rounds of `improve` left in doubt comes before all, then what
+    it is least sure of; where it does not tell how sure it is, or has no answer, nothing is known: 1/2, between its
+    certain and its doubtful answers."""
     answers = answers_of(system, project, schema, tasks)
     confidences = [one.confidence if one else None for one in answers]
     results = [list(one.result) if one else [] for one in answers]
@@ -92,31 +94,20 @@ def asked(system: System, project: Project, schema: Schema, tasks: Sequence[Task
             scored, results=results, reasons=["The language model does not say how sure it is."] * len(tasks)
         )
     uncertainty = np.array([0.5 if confidence is None else 1 - confidence for confidence in confidences])
-    in_words = improved_in_words if (project.llm or {}).get("improved") else asked_in_words
-    reasons = [in_words(confidence) for confidence in confidences]
-    return replace(scored, uncertainty=uncertainty, results=results, reasons=reasons)
+    urgent = np.array([one is not None and one.believed is False for one in answers], dtype=bool)
+    reasons = [in_words(one) for one in answers]
+    return replace(scored, uncertainty=uncertainty, results=results, reasons=reasons, urgent=urgent)
 
 
-def asked_in_words(confidence: float | None) -> str:
-    """Why a task comes where it does, by the language model alone."""
-    if confidence is None:
+def in_words(said: Prelabelled | None) -> str:
+    """Why a task comes where it does, by the language model and, after rounds of `improve`, by the small one."""
+    if said is None or said.confidence is None:
         return "The language model has no answer, or does not say how sure it is."
-    return f"The language model is {confidence:.0%} sure of what it is least sure of."
-
-
-def improved_in_words(confidence: float | None) -> str:
-    """The same after rounds of `improve`."""
-    if confidence is None:
-        return "The language model has no answer."
-    if confidence < DOUBTED:
+    if said.believed is None:
+        return f"The language model is {said.confidence:.0%} sure of what it is least sure of."
+    if not said.believed:
         return "In doubt: a model that was taught the other labels does not find this one likely."
-    return f"Language model and small model say the same; {confidence:.0%} sure."
-
-
-def is_doubted(project: Project, said: Prelabelled) -> bool:
-    """Whether rounds of `improve` have left this label in doubt."""
-    improved = bool((project.llm or {}).get("improved"))
-    return improved and said.confidence is not None and said.confidence < DOUBTED
+    return f"Language model and small model say the same; {said.confidence:.0%} sure."
 
 
 def answers_of(system: System, project: Project, schema: Schema, tasks: Sequence[Task]) -> list[Prelabelled | None]:

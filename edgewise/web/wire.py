@@ -36,19 +36,17 @@ SECRET_HEADER = "X-Edgewise-Secret"
 # Stands in for a prediction that Label Studio could not store.
 UNPREDICTED: Json = {"result": [], "score": 0.0, "model_version": "edgewise-unpredicted"}
 
-START_TRAINING = "START_TRAINING"
-ACTIONS = frozenset(
-    {
-        START_TRAINING,
-        "PROJECT_UPDATED",
-        "TASKS_CREATED",
-        "TASKS_DELETED",
-        "ANNOTATION_CREATED",
-        "ANNOTATIONS_CREATED",
-        "ANNOTATION_UPDATED",
-        "ANNOTATIONS_DELETED",
-    }
+START_TRAINING = "START_TRAINING"  # a call of its own, no event
+EVENTS = (
+    "PROJECT_UPDATED",
+    "TASKS_CREATED",
+    "TASKS_DELETED",
+    "ANNOTATION_CREATED",
+    "ANNOTATIONS_CREATED",
+    "ANNOTATION_UPDATED",
+    "ANNOTATIONS_DELETED",
 )
+ACTIONS = frozenset({START_TRAINING, *EVENTS})
 
 
 def _storable(text: str) -> str:

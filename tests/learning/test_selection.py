@@ -115,6 +115,19 @@ def test_near_duplicates_stand_apart_as_long_as_something_else_is_left(
         assert not doubled or alike[np.ix_(left, barred)].any(axis=1).all()
 
 
+@settings(deadline=None)
+@given(pool=pools(), share=st.floats(0, 1))
+def test_urgent_tasks_come_before_all_others(
+    pool: tuple[Floats, Floats, NDArray[np.bool_], np.random.Generator], share: float
+) -> None:
+    _, _, audit, rng = pool
+    urgent = rng.random(len(audit)) < share
+    sequence = _ordered(pool, urgent=urgent)
+    first = urgent[sequence[~audit[sequence]]]
+    assert sorted(sequence) == list(range(len(audit)))
+    assert list(first) == sorted(first, reverse=True)
+
+
 def test_a_thousand_copies_of_the_hardest_task_do_not_fill_the_top() -> None:
     rng = np.random.default_rng(0)
     embeddings = rng.normal(size=(3000, 32))

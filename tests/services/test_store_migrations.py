@@ -59,12 +59,13 @@ def revision(engine: Engine) -> str:
 def definitions(connection: Connection) -> set[tuple[str, ...]]:
     """All tables and indexes in the database's own words."""
     if connection.dialect.name == "sqlite":
-        mine = """SELECT name, replace(sql, char(10), ' ') FROM sqlite_master
+        mine = """SELECT name, sql FROM sqlite_master
                   WHERE sql IS NOT NULL AND name NOT IN (:ours, 'sqlite_sequence')"""
     else:
         mine = """SELECT table_name, column_name, data_type, is_nullable, coalesce(column_default, '')
                   FROM information_schema.columns WHERE table_schema = current_schema() AND table_name != :ours"""
-    found = {tuple(row) for row in connection.execute(text(mine), {"ours": migrate.TABLE})}
+    rows = connection.execute(text(mine), {"ours": migrate.TABLE})
+    found = {tuple(" ".join(word.split()) for word in row) for row in rows}
     if connection.dialect.name != "sqlite":
         indexes = text("SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = current_schema()")
         found |= {tuple(row) for row in connection.execute(indexes) if migrate.TABLE not in row.indexname}

@@ -91,15 +91,15 @@ class Learner(Protocol):
 class State:
     """Where a run stands after so many rounds; round 0 is the annotator's first word.
 
-    labels: of each text, None where there is none yet. clean: (n,), those to believe. answers: the learner's, of each
-    text. agreement: share of the labelled texts where learner and annotator agree. changed, asked, failed: texts in
-    the round. demonstrations: positions. ended: why there is no further round.
+    labels: of each text, None where there is none yet. clean: (n,), those to believe. sure: (n,), how likely the
+    learner finds its own answers; empty before the first round. agrees: (n,), whether those are the labels. agreement:
+    share of the labelled texts where learner and annotator agree. changed, asked, failed: texts in the round.
+    demonstrations: positions. ended: why there is no further round.
     """
 
     number: int
     labels: list[Answer | None]
     clean: Mask
-    answers: list[Answer] = field(default_factory=list)
     sure: Floats = field(default_factory=lambda: np.zeros(0))
     agrees: Mask = field(default_factory=lambda: np.zeros(0, dtype=bool))
     demonstrations: tuple[int, ...] = ()
@@ -157,7 +157,6 @@ def improve(state: State, annotator: Annotator, learner: Learner, human: Mapping
         number=state.number + 1,
         labels=labels,
         clean=clean,
-        answers=list(learnt.answers),
         sure=learnt.sure,
         agrees=agrees | _nothing(labels, learnt),
         demonstrations=tuple(shown.tolist()),

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgewise.labels.windows import IntArray, Windows
+from edgewise.labels.windows import IntArray
 from edgewise.learning.baseline import load_pretrained, load_tokenizer
 from edgewise.learning.inference.encoder import Batch, Encoder, Float32
 
@@ -46,27 +45,13 @@ class Reader(Encoder):
         features: list[Float32] = [np.zeros((0, self._dim), dtype=np.float32)]
         embeddings: list[Float32] = [np.zeros((0, self._dim), dtype=np.float32)]
         for windows, _ in self._chunks(texts, None):
-            of_texts, of_words = self._features(windows)
+            of_texts, of_words = self._by_word(windows, (BATCH, lambda _: None), self._dim, lambda states: states)
             places.append(windows.words)
             sizes.append(np.diff(windows.offsets))
             features.append(of_words)
             embeddings.append(of_texts)
         offsets = np.cumsum(np.concatenate(sizes))
         return Words(np.concatenate(places), offsets, np.concatenate(features), np.concatenate(embeddings))
-
-    def _features(self, windows: Windows) -> tuple[Float32, Float32]:
-        """Of the texts, of the words."""
-        found = np.zeros((len(windows.words), self._dim), dtype=np.float32)
-        by_window = np.argsort(windows.window, kind="stable")
-        cuts = np.searchsorted(windows.window[by_window], np.arange(len(windows.text) + 1))
-
-        def keep(which: IntArray, _: NDArray[np.bool_], states: Float32) -> None:
-            owned = [by_window[cuts[window] : cuts[window + 1]] for window in which]
-            rows = np.repeat(np.arange(len(which)), [len(one) for one in owned])
-            words = np.concatenate(owned)
-            found[words] = states[rows, windows.position[words]]
-
-        return self._pass(windows, (BATCH, lambda _: None), keep), found
 
     def _run(self, batch: Batch) -> tuple[Float32, Float32 | None]:
         """The last hidden state summed over content (b, dim), and the one half-way up (b, length, dim)."""

@@ -79,6 +79,23 @@ class Encoder:
             report((start + len(which)) / len(order))
         return _unit(sums / np.maximum(counts, 1)[:, None])
 
+    def _by_word(
+        self, windows: Windows, how: tuple[int, Report], width: int, of_word: Callable[[Float32], Float32]
+    ) -> tuple[Float32, Float32]:
+        """Embeddings of the texts (n, dim), and (N, width) what `of_word` makes of the head's logits at each word's
+        first sub-word; 0 of a word that the tokenizer cannot read."""
+        found = np.zeros((len(windows.words), width), dtype=np.float32)
+        by_window = np.argsort(windows.window, kind="stable")
+        cuts = np.searchsorted(windows.window[by_window], np.arange(len(windows.text) + 1))
+
+        def read(which: IntArray, _: NDArray[np.bool_], logits: Float32) -> None:
+            owned = [by_window[cuts[window] : cuts[window + 1]] for window in which]
+            rows = np.repeat(np.arange(len(which)), [len(one) for one in owned])
+            words = np.concatenate(owned)
+            found[words] = of_word(logits[rows, windows.position[words]])
+
+        return self._pass(windows, how, read), found
+
     def _run(self, batch: Batch) -> tuple[Float32, Float32 | None]:
         """The forward pass. batch: (ids, mask, content), each (b, length).
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgewise.labels.spans import Span
-from edgewise.labels.windows import UNREAD, IntArray, Windows, spans_of_texts
+from edgewise.labels.windows import UNREAD, IntArray, spans_of_texts
 from edgewise.learning.inference.encoder import Encoder, Float32, Report, softmax
 
 
@@ -56,7 +55,7 @@ class Tagger(Encoder):
         probabilities: list[Float32] = [np.zeros((0, n_tags), dtype=np.float32)]
         embeddings: list[Float32] = [np.zeros((0, self._dim), dtype=np.float32)]
         for windows, report in self._chunks(texts, progress):
-            pooled, found = self._distributions(windows, (batch_size, report))
+            pooled, found = self._by_word(windows, (batch_size, report), self._model.config.num_labels, softmax)
             ours: Float32 = found if self._matrix is None else found @ self._matrix
             ours[windows.window == UNREAD] = np.eye(1, n_tags, dtype=np.float32)
             words.append(windows.words)
@@ -64,20 +63,6 @@ class Tagger(Encoder):
             probabilities.append(ours)
             embeddings.append(pooled)
         return self._tagged(np.concatenate(words), np.cumsum(np.concatenate(sizes)), (probabilities, embeddings))
-
-    def _distributions(self, windows: Windows, how: tuple[int, Report]) -> tuple[Float32, Float32]:
-        """Embeddings of the texts (n, dim) and the model's tag distributions of the words (N, n_model_tags)."""
-        probabilities = np.zeros((len(windows.words), self._model.config.num_labels), dtype=np.float32)
-        by_window = np.argsort(windows.window, kind="stable")
-        cuts = np.searchsorted(windows.window[by_window], np.arange(len(windows.text) + 1))
-
-        def read(which: IntArray, content: NDArray[np.bool_], logits: Float32) -> None:
-            owned = [by_window[cuts[window] : cuts[window + 1]] for window in which]
-            rows = np.repeat(np.arange(len(which)), [len(one) for one in owned])
-            words = np.concatenate(owned)
-            probabilities[words] = softmax(logits[rows, windows.position[words]])
-
-        return self._pass(windows, how, read), probabilities
 
     def _tagged(self, words: IntArray, offsets: IntArray, parts: tuple[list[Float32], list[Float32]]) -> Tagged:
         probabilities, embeddings = (np.concatenate(one) for one in parts)

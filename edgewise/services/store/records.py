@@ -137,7 +137,9 @@ class Prelabelled:
     """What a run of a language model says about a task. result: Label Studio's regions of all heads; confidence:
     [0, 1], of the least sure span, None if nothing tells; error: why there is no answer; shown: the tasks that were
     shown with it as demonstrations; disagreement: [0, 1], with the model that served at the last ranking, None if none
-    has been compared. Confidence and the regions' scores are as the language model said, not calibrated."""
+    has been compared. Confidence and the regions' scores are as the language model said, not calibrated; after a round
+    of `improve` they are the small model's, and believed says whether the two agree: False is in doubt, None was in no
+    round."""
 
     task_id: int
     run: int
@@ -147,6 +149,7 @@ class Prelabelled:
     error: str | None = None
     shown: tuple[int, ...] = ()
     disagreement: float | None = None
+    believed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -257,6 +257,7 @@ prelabels = Table(
     Column("error", CleanText),
     Column("shown", JsonText, nullable=False),  # tasks that were its demonstrations
     Column("disagreement", Float),  # with the model that serves, as of its last ranking
+    Column("believed", Boolean),  # as of the last round of `improve`
     ForeignKeyConstraint(["project_key", "task_id"], ["tasks.project_key", "tasks.task_id"], ondelete="CASCADE"),
 )
 

@@ -10,10 +10,10 @@ from edgewise.labels.schema import Schema, parse_schema
 from edgewise.labels.texts import text_of
 from edgewise.verbs.doctor.finding import Check, Finding, fault, fine, skipped
 from edgewise.verbs.doctor.scene import Scene
-from edgewise.verbs.places import EVENTS, SAMPLING, same_place, webhook_of
+from edgewise.verbs.places import SAMPLING, same_place, webhook_of
 from edgewise.verbs.rank import release_name
 from edgewise.verbs.system import schema_of
-from edgewise.web.wire import SECRET_HEADER
+from edgewise.web.wire import EVENTS, SECRET_HEADER
 
 PAGE = 100  # tasks that are read where we know of none yet
 ANNOTATED_MOST = 5000  # tasks whose labels are compared with the config

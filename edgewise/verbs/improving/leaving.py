@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,10 @@ from edgewise.learning import progress
 from edgewise.learning.freeal import State
 from edgewise.services.store import Prelabelled, Shot
 from edgewise.verbs.improving.pool import Part, Pool
-from edgewise.verbs.trust import DOUBTED
 
 States = Mapping[str, State]  # by from_name
 Json = dict[str, Any]
+HALF = 0.5  # confidences: of labels in doubt below, of believed ones above
 NO_ANSWER = "The language model gave no answer that could be read."
 
 
@@ -46,7 +45,10 @@ def one_of(pool: Pool, states: States, position: int, run: int) -> Prelabelled:
         name = part.head.from_name
         spans = [replace(span, score=trusts[name]) for span in labels[name] or ()]
         result += regions(spans, part.head, part.texts[position])
-    return Prelabelled(task.task_id, run, tuple(result), min(known) if len(known) == len(trusts) else None)
+    if len(known) < len(trusts):  # nobody could learn from such labels
+        return Prelabelled(task.task_id, run, tuple(result))
+    clean = all(state.clean[position] for state in states.values())
+    return Prelabelled(task.task_id, run, tuple(result), min(known), believed=clean)
 
 
 def trust(state: State, position: int) -> float | None:
@@ -56,7 +58,7 @@ def trust(state: State, position: int) -> float | None:
         return None
     sure = float(state.sure[position])
     likely = sure if state.agrees[position] else 1 - sure
-    return DOUBTED + (1 - DOUBTED) * likely if state.clean[position] else DOUBTED * min(likely, 1 - 1e-6)
+    return HALF + (1 - HALF) * likely if state.clean[position] else HALF * min(likely, 1 - 1e-6)
 
 
 def shots_of(pool: Pool, states: States) -> list[Shot]:
@@ -105,11 +107,3 @@ def quality(part: Part, state: State, seed: int) -> Json | None:
         return None
     measure = progress.measure_of(part.head, len(gold))
     return {"measure": measure, "tasks": len(gold), "score": found.value, "low": found.low, "high": found.high}
-
-
-def less(now: Json, before: Json) -> Json:
-    """What was spent between two moments; dollars are None, unknown, if either is."""
-    known = None not in (now["usd"], before["usd"])
-    usd = str(Decimal(now["usd"]) - Decimal(before["usd"])) if known else None
-    counts = {name: now[name] - before[name] for name in ("calls", "input_tokens", "output_tokens")}
-    return {"usd": usd, "held_usd": "0", **counts}

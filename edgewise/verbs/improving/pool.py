@@ -20,7 +20,6 @@ from edgewise.verbs.judge import gold_of
 from edgewise.verbs.lessons import lesson_of
 from edgewise.verbs.scoring import readable
 from edgewise.verbs.system import System
-from edgewise.verbs.trust import DOUBTED
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,9 @@ class Pool:
     def state(self, part: Part, number: int) -> State:
         """Where a head stands after so many rounds."""
         by_people = np.array([i in part.human for i in range(len(self.tasks))], dtype=bool)
-        believed = [(self._confidence(task) or 0.0) >= DOUBTED for task in self.tasks]
-        clean = by_people | np.array(believed, dtype=bool) if number else by_people
+        kept = [self.kept.get(task.task_id) for task in self.tasks]
+        believed = np.array([one is not None and one.believed is True for one in kept], dtype=bool)
+        clean = by_people | believed if number else by_people
         return State(number, self.labels(part), clean, agrees=clean if number else np.zeros(0, dtype=bool))
 
     def _said(self, part: Part, task: Task, text: str) -> Answer | None:
@@ -63,10 +63,6 @@ class Pool:
         if said is None or said.error is not None:
             return None
         return tuple(replace(span, score=None) for span in spans_of(said.result, part.head, text)[0])
-
-    def _confidence(self, task: Task) -> float | None:
-        said = self.kept.get(task.task_id)
-        return None if said is None or said.error is not None else said.confidence
 
 
 def pool_of(system: System, project: Project, schema: Schema) -> Pool:
