@@ -116,7 +116,7 @@ fuzz: $(DEV_READY) $(STUDIO_READY)
 # Known vulnerabilities of the locked versions. Needs the internet: what could not be asked about fails, it is not clean.
 audit:
 	@test -x build/audit/bin/pip-audit || { $(PYTHON) -m venv build/audit && build/audit/bin/pip install -q pip-audit==2.10.1; }
-	@build/audit/bin/pip-audit --strict --no-deps --disable-pip -r requirements.txt
+	@build/audit/bin/pip-audit --strict --no-deps --disable-pip -r requirements.txt -r requirements-label-studio-ml.txt
 
 compose-test: $(READY)
 	@sh tests/compose/run.sh

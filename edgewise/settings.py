@@ -79,6 +79,14 @@ class Settings(BaseSettings):
             raise ValueError("only ASCII characters arrive unchanged from Label Studio")
         return value
 
+    @field_validator("label_studio_host")
+    @classmethod
+    def _without_login(cls, value: str) -> str:
+        """It is shown in links and kept with projects; and Label Studio knows us by our token alone."""
+        if "@" in value.partition("://")[2].partition("/")[0]:
+            raise ValueError("the address holds a login, where LABEL_STUDIO_API_KEY is what lets us in")
+        return value
+
     @model_validator(mode="after")
     def _whole_credentials(self) -> Self:
         """A name without a password would let everybody in who knows the name."""

@@ -34,8 +34,8 @@ MAY_KNOW = {
         "huggingface_hub", "tokenizers", "accelerate", "cleanlab",
     },
     "edgewise.services": {
-        "sqlalchemy", "alembic", "httpx", "tenacity", "mlflow", "rq", "redis", "psycopg", "openai", "anthropic",
-        "genai_prices",
+        "sqlalchemy", "alembic", "httpx", "httpcore", "tenacity", "mlflow", "rq", "redis", "psycopg", "openai",
+        "anthropic", "genai_prices",
     },
     "edgewise.web": {"flask", "werkzeug", "prometheus_client", "pydantic", "gunicorn"},
     "edgewise.files": {"pyarrow", "matplotlib"},

@@ -27,12 +27,14 @@ def connect(
 ) -> None:
     """Make a project follow us: webhook, sampling, views, checks."""
     if url is not None:
+        from edgewise.verbs.connect import note_address
         from edgewise.verbs.places import login
 
         system = backend().system
         studio = system.studio
         if url.rstrip("/") not in {str(known["url"]).rstrip("/") for known in studio.backends(project)}:
             studio.add_backend(project, url, "Edgewise", **login(system.settings))
+        note_address(system, system.project(project), url)
     queue_and_follow("connect", project, wait=wait, as_json=as_json, rotate_secret=rotate_secret or None)
 
 

@@ -203,6 +203,11 @@ def _check(number: int, task: Json, schema: Schema) -> None:
     missing = next((head.field for head in schema.heads if head.field not in data), None)
     if missing is not None:
         raise bad_row(number, f"has no '{missing}', which the project shows", f"Give every task a '{missing}'.")
+    written = next((head.field for head in schema.heads if head.by_address and _is_readable(data, head)), None)
+    if written is not None:
+        raise bad_row(
+            number, f"has a text in '{written}', and the project shows what lies at an address", "Give it an address."
+        )
     heads = {head.from_name for head in schema.heads if _is_readable(data, head)}
     answers = [(what, one) for what in ("annotations", "predictions") for one in task.get(what, ())]
     for what, one in answers:

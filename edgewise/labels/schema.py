@@ -40,7 +40,7 @@ class Head:
     field: the key of the task's data that holds the text. labels: as Label Studio writes them into results, so the
     alias where a label has one; in the config's order, unique. predicted_values: (a model's label, ours).
     kind: "spans" of a Labels tag, one "choice", or any number of "choices". described: (label, what the config says of
-    it to people), for labels that it says something of.
+    it to people), for labels that it says something of. by_address: the field holds the text's address, not the text.
     """
 
     from_name: str
@@ -50,6 +50,7 @@ class Head:
     predicted_values: tuple[tuple[str, str], ...] = ()
     kind: Kind = "spans"
     described: tuple[tuple[str, str], ...] = ()
+    by_address: bool = False
 
     def label_for(self, predicted: str) -> str | None:
         """Our label for a model's: by `predicted_values`, else the same word, else in another case. None: none fits."""
@@ -64,8 +65,10 @@ class Head:
 
     @property
     def digest(self) -> str:
-        """Hash of what a trained model depends on: the name, the kind and the labels in their order."""
-        return digest([self.from_name, *self.labels, *([] if self.kind == "spans" else [[self.kind]])])
+        """Hash of what a trained model depends on: the name, the kind, the labels in their order, and which field names
+        a text that lies elsewhere."""
+        kind = [] if self.kind == "spans" else [[self.kind]]
+        return digest([self.from_name, *self.labels, *kind, *([["by address", self.field]] if self.by_address else [])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ def parse_schema(label_config: str) -> Schema:
     root = _parse_xml(label_config)
     objects = {tag.attrib["name"]: tag for tag in root.iter() if _is_object(tag)}
     heads: dict[str, Head] = {}
+    by_address: dict[str, bool] = {}  # of each field
     ignored: list[str] = []
     for control in root.iter():
         if control.tag == "Relations":
@@ -100,6 +104,8 @@ def parse_schema(label_config: str) -> Schema:
             ignored.append(found)
         elif found.from_name in heads:
             ignored.append(f"{_named(control)}: the name is used twice")
+        elif by_address.setdefault(found.field, found.by_address) != found.by_address:
+            ignored.append(f"{_named(control)}: one Text shows '{found.field}', another what lies at that address")
         else:
             heads[found.from_name] = found
     if not heads:
@@ -151,7 +157,8 @@ def _head(control: Element, objects: Mapping[str, Element]) -> Head | str:
         return f"{_named(control)}: there is nothing to choose from"
     predicted = tuple(dict.fromkeys((theirs, label.name) for label in labels for theirs in label.predicted_values))
     described = tuple({label.name: label.description for label in reversed(labels) if label.description}.items())
-    return Head(control.attrib["name"], text.attrib["name"], field, names, predicted, kind, described[::-1])
+    named = (control.attrib["name"], text.attrib["name"])
+    return Head(*named, field, names, predicted, kind, described[::-1], _by_address(text))
 
 
 def _kind(control: Element) -> Kind:
@@ -177,12 +184,16 @@ class _Reason:
 
 def _field(text: Element) -> str | _Reason:
     name = text.attrib["name"]
-    if (text.get("valueType") or text.get("valuetype") or "text").lower() == "url":
-        return _Reason(f"Text '{name}' holds a URL, not the text")
+    if _by_address(text) and text.get("resolver"):
+        return _Reason(f"Text '{name}' shows a part of what lies at its address")
     if text.get("encoding", "none").lower() != "none":
         return _Reason(f"Text '{name}' is encoded")
     match = _PLAIN_FIELD.fullmatch(text.get("value", ""))
     return match[1] if match else _Reason(f"the value of Text '{name}' is not a plain field such as $text")
+
+
+def _by_address(text: Element) -> bool:
+    return (text.get("valueType") or text.get("valuetype") or "text").lower() == "url"
 
 
 @dataclass(frozen=True, slots=True)

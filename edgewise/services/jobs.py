@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
-from edgewise.errors import Cancelled, EdgewiseError, Unavailable
+from edgewise.errors import Cancelled, EdgewiseError, SettingsError, Unavailable
 from edgewise.logs import about
 from edgewise.services.store import Job, Store
 from edgewise.services.store.database import CLOCK_ERROR
@@ -211,12 +211,18 @@ class RedisQueue(LocalQueue):
 
 
 def connect(url: str) -> "redis.Redis":
-    """A connection that gives up soon: a webhook's answer waits for it, and the sweep tries again anyway."""
+    """A connection that gives up soon: a webhook's answer waits for it, and the sweep tries again anyway.
+
+    Raises SettingsError for an address that is none."""
     from redis import Redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    return Redis.from_url(url, socket_connect_timeout=0.5, socket_timeout=2, retry=Retry(NoBackoff(), 0))
+    try:
+        return Redis.from_url(url, socket_connect_timeout=0.5, socket_timeout=2, retry=Retry(NoBackoff(), 0))
+    except ValueError:  # its words quote the password
+        mend = "Write it as redis://host:6379, and @, / and : in its password as %40, %2F and %3A."
+        raise SettingsError("REDIS_URL is not the address of a Redis.", mend) from None
 
 
 def open_queue(settings: Settings, store: Store) -> Queue:

@@ -23,8 +23,6 @@ def reach_redis(url: str) -> None:
     try:
         with closing(connect(url)) as client:
             client.ping()
-    except ValueError:
-        raise SettingsError("REDIS_URL is not the address of a Redis.", "Write it as redis://host:6379.") from None
     except RedisError as error:
         raise Unavailable(f"Redis does not answer us ({type(error).__name__}).", mend) from error
 

@@ -159,7 +159,7 @@ class Registry:
         return head
 
     def verify(self, project: str, version: str) -> Path:
-        """The version's folder, if its files are those it was published with.
+        """The version's folder, if its files are those that its id was made from; ids are kept elsewhere.
 
         Raises NotFound: it is not here; Conflict: its files have changed.
         """
@@ -167,7 +167,8 @@ class Registry:
         if folder in self._checked and folder.is_dir():
             return folder
         card = self.card(project, version)
-        if weights_hash(folder) != card.weights_hash:
+        made_of = version_id(card.schema_digest, card.snapshot, card.settings, weights_hash(folder))
+        if made_of != version:
             raise Conflict(
                 f"The files of version {version} are not those it was made with.",
                 "Restore them from a copy, roll back to another version, or train again.",

@@ -45,6 +45,12 @@ class Studio(Bulk):
         """Its version, asked without a token: whether it is there at all. Raises StudioUnavailable, StudioRefused."""
         return str(field(self._http.ask(Call("GET", "api/version", anonymous=True)), "release", "api/version"))
 
+    def authorization(self) -> str:
+        """The header by which Label Studio knows us, for its own addresses alone; good for a minute.
+
+        Raises StudioUnavailable, StudioRefused."""
+        return self._http.authorization()
+
     @property
     def token_kind(self) -> str:
         """What the token is, by its form."""

@@ -149,6 +149,10 @@ class Http:
         """Told by its form: True for a personal access token, False for a legacy token."""
         return self._credentials.renewable
 
+    def authorization(self) -> str:
+        """The Authorization header of now. Raises StudioUnavailable, StudioRefused."""
+        return self._credentials.header()
+
     def ask(self, call: Call) -> Any:
         """The answer's JSON, None for an empty one. Repeats what is safe to repeat: three tries, short pauses.
 

@@ -11,6 +11,7 @@ from typing import Any
 from edgewise.errors import Conflict, EdgewiseError, InputError
 from edgewise.labels.schema import Schema
 from edgewise.services.store import Project, Rank
+from edgewise.verbs.fetched import as_kept
 from edgewise.verbs.rank import release_name
 from edgewise.verbs.scoring import Model, Scales, Scored, models_of, readable, score
 from edgewise.verbs.sync import is_audit, key_of
@@ -76,7 +77,7 @@ def live(system: System, project: Project, tasks: Sequence[Json]) -> dict[int, J
     models = models_now(system, project, schema)
     if not models:
         return {}
-    data = [dict(task.get("data") or {}) for task in tasks]
+    data = as_kept(system, project, schema, tasks)
     unseen = hidden(system, project, schema, tasks)
     good = [position for position in readable(schema, data)[0] if position not in unseen]
     scales = scales_now(system, project)

@@ -12,8 +12,9 @@ from edgewise.verbs import answer
 from edgewise.verbs.connect import note_address, remember
 from edgewise.verbs.gauges import Sample, gauges
 from edgewise.verbs.numbers.summary import numbers
+from edgewise.verbs.readiness import Readiness
 from edgewise.verbs.serving import rollback
-from edgewise.verbs.status import job_summary, llm_runs, overview, ready, told
+from edgewise.verbs.status import job_summary, llm_runs, overview, told
 from edgewise.verbs.status import status as status_of
 from edgewise.verbs.system import System
 
@@ -27,6 +28,7 @@ class Backend:
         """verbs: those that can be queued."""
         self.system = system
         self._verbs = verbs
+        self._readiness = Readiness(system)
 
     def setup(self, request: Any) -> str:
         """Record the project and queue `connect`; nothing is loaded. Returns the version we answer under.
@@ -122,7 +124,7 @@ class Backend:
 
     def ready(self) -> Json:
         """Whether we can work."""
-        return ready(self.system)
+        return self._readiness.now()
 
     def jobs(self, limit: int) -> list[Json]:
         """The newest jobs of all projects."""

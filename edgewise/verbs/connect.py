@@ -65,13 +65,14 @@ def backend_of(system: System, project: Project) -> Mapping[str, Any]:
     """Our entry under the project's Model settings. Raises StudioRefused when there is none."""
     backends = system.studio.backends(project.ls_id)
     known = addresses(project)
-    ours = [one for one in backends if not known or any(same_place(str(one["url"]), other) for other in known)]
+    ours = [one for one in backends if any(same_place(str(one["url"]), other) for other in known)]
     latest = str(project.connection.get("backend_url"))
     if ours:
         return next((one for one in ours if same_place(str(one["url"]), latest)), ours[0])
     raise StudioRefused(
         f"Project {project.ls_id} has no ML backend that points at us.",
-        "Open the project's Settings > Model, choose Connect Model, and give it this server's address.",
+        "Open the project's Settings > Model, choose Connect Model, and give it this server's address; or say which it "
+        f"is: edgewise connect -p {project.ls_id} --url http://…",
     )
 
 

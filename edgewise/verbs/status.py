@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from edgewise.errors import EdgewiseError
 from edgewise.services.store import Instructions, Job, LlmRun, Project, Version
 from edgewise.verbs.erasure import erased
 from edgewise.verbs.rank import release_name
@@ -209,17 +208,3 @@ def job_summary(job: Job) -> Json:
 def stamp(moment: datetime | None) -> str | None:
     """A moment in JSON."""
     return moment.isoformat() if moment else None
-
-
-def ready(system: System) -> Json:
-    """Whether we can work: our database and Label Studio, each with what is wrong."""
-    parts: Json = {}
-    for name, probe in (("database", system.store.ping), ("label_studio", lambda: system.studio.version())):
-        try:
-            probe()
-            parts[name] = {"ready": True}
-        except EdgewiseError as error:
-            parts[name] = {"ready": False, "what": error.what, "mend": error.mend}
-        except Exception as error:
-            parts[name] = {"ready": False, "what": type(error).__name__, "mend": "See the server's log."}
-    return {"ready": all(part["ready"] for part in parts.values()), "parts": parts}

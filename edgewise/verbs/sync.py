@@ -18,6 +18,7 @@ from edgewise.labels.texts import text_of
 from edgewise.services.jobs import Progress
 from edgewise.services.store import Project, Task
 from edgewise.verbs.erasure import erase_deleted, erase_project, erase_tasks
+from edgewise.verbs.fetched import ADDRESSES, with_texts
 from edgewise.verbs.numbers.suggestions import keep_suggestions
 from edgewise.verbs.system import System, epoch_of, source_of
 
@@ -120,8 +121,7 @@ def read_changes(system: System, project: Project, schema: Schema, progress: Cal
     since = f"{watermark - OVERLAP:{STUDIO_TIME}}" if watermark else None
     read, erased = 0, False
     for page in system.studio.task_pages(project.ls_id, updated_after=since, page_size=PAGE):
-        erased |= erase_deleted(system, project, page)
-        keep(system, project, schema, page)
+        erased |= take_in(system, project, schema, page)
         read += len(page)
         progress(0.5, f"{read} changed tasks read")
     if erased:
@@ -130,8 +130,18 @@ def read_changes(system: System, project: Project, schema: Schema, progress: Cal
         system.store.update_project(project.key, watermark=started.isoformat())
 
 
+def take_in(system: System, project: Project, schema: Schema, page: Sequence[Mapping[str, Any]]) -> bool:
+    """Bring a page of raw tasks up to date, texts fetched where they lie elsewhere; whether anything of them was erased
+    on the way, which the caller is to scrub."""
+    erased = False
+    for part in with_texts(system, project, schema, page):
+        erased |= erase_deleted(system, project, part)
+        keep(system, project, schema, part)
+    return erased
+
+
 def keep(system: System, project: Project, schema: Schema, page: Sequence[Mapping[str, Any]]) -> set[int]:
-    """Upsert one page of raw tasks; returns the ids that changed."""
+    """Upsert raw tasks that have their texts; returns the ids that changed."""
     begun = system.store.begun_from(project.key, [raw["id"] for raw in page])
     annotations = {raw["id"]: annotations_of(raw, begun) for raw in page}
     tasks = [task_row(system, project, schema, raw, annotations[raw["id"]]) for raw in page]
@@ -164,6 +174,7 @@ def task_row(
         overlap=raw.get("overlap") or 1,
         digest=example_digest(annotations, schema, texts),
         problem=problem,
+        addresses=raw.get(ADDRESSES),
     )
 
 
@@ -223,13 +234,17 @@ def misses_tasks(system: System, project: Project) -> bool:
 
 
 def sweep(system: System, project: Project, schema: Schema) -> None:
-    """Forget tasks that Label Studio no longer has; fetch those that we never saw."""
+    """Forget tasks that Label Studio no longer has; read those that we never saw, and those without their text."""
     ours = system.store.task_ids(project.key)  # first: a task that a training reads meanwhile is not a deleted one
     theirs = system.studio.task_ids(project.ls_id)
     erase_tasks(system, project, ours - theirs)
-    unseen = sorted(theirs - ours)
+    unseen = sorted(theirs - ours | theirs & system.store.unfetched(project.key))
+    erased = False
     for start in range(0, len(unseen), PAGE):
-        keep(system, project, schema, system.studio.tasks(project.ls_id, unseen[start : start + PAGE]))
+        page = system.studio.tasks(project.ls_id, unseen[start : start + PAGE])
+        erased |= take_in(system, project, schema, page)
+    if erased:
+        system.store.scrub()
     system.store.update_project(project.key, swept_at=datetime.now(UTC))
 
 

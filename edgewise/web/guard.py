@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from flask import g, request
+from werkzeug.exceptions import LengthRequired
 
 from edgewise.errors import Forbidden, TooMany, Unauthorized
 from edgewise.settings import Settings, is_loopback
@@ -120,8 +121,11 @@ class Guard:
         if size is not None and size <= MAX_BODY_BYTES:
             return
         trusted = _brings_one_of(self._backend.webhook_secrets()) or (not self._open and self._knows_basic())
-        if not trusted:
-            request.max_content_length = MAX_BODY_BYTES
+        if trusted:
+            return
+        if size is None and "Transfer-Encoding" in request.headers:
+            raise LengthRequired  # in chunks a thread would wait for what a stranger never sends
+        request.max_content_length = MAX_BODY_BYTES
 
     def _knows_basic(self) -> bool:
         given = request.authorization

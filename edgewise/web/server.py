@@ -295,6 +295,8 @@ def _by_protocol(error: HTTPException) -> Any:
     if error.code == 413:
         what = f"The body is larger than {request.max_content_length} bytes."
         mend = "Send less at once."
+    if error.code == 411:
+        what, mend = "The body comes in chunks, and its sender is unknown.", "Send it whole, with a Content-Length."
     response = _error(what, mend, error.code)
     if error.code == 405:
         response.headers["Allow"] = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))

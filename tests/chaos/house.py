@@ -23,7 +23,7 @@ import redis
 from edgewise.services.store import Store
 from examples.label_studio import RunningStudio, free_port
 from examples.label_studio import start as start_studio
-from tests.chaos.processes import Program, Server, family, kill, named, send
+from tests.chaos.processes import Program, Server, await_gone, family, named, send
 from tests.live.conftest import ROOT
 from tests.live.helpers import server_environment
 from tests.services.conftest import POSTGRES
@@ -115,8 +115,9 @@ class House:
         """kill -9, all at once; those that were held go on."""
         pids = [pid for victim in victims for pid in self.pids(victim)]
         assert pids, f"{victims} do not run"
-        kill(pids)
-        self.thaw()
+        send(pids, signal.SIGKILL)
+        self.thaw()  # before the wait: who keeps a killed process has to reap it
+        await_gone(pids)
 
     def workforce(self) -> list[int]:
         """The processes of all that works on jobs, and Label Studio's."""
@@ -216,12 +217,12 @@ def environment_of(studio: StudioServer, data: Path) -> dict[str, str]:
     return server_environment(studio.running, data) | {"PYTHONPATH": str(ROOT)} | quick
 
 
-def web_server(data: Path, environment: dict[str, str]) -> Program:
+def web_server(data: Path, environment: dict[str, str], name: str = "server") -> Program:
     """Our server, under gunicorn."""
     port = free_port()
     command = [sys.executable, "_wsgi.py", "--port", str(port)]
     health = f"http://127.0.0.1:{port}/health"
-    return Program("server", command, environment, data / "server.log", lambda: responds(health), ROOT)
+    return Program(name, command, environment, data / f"{name}.log", lambda: responds(health), ROOT)
 
 
 def worker(data: Path, environment: dict[str, str], number: int) -> Program:

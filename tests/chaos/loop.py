@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -27,6 +27,7 @@ from tests.chaos.processes import until
 WELL_WITHIN_S = 240.0  # a killed worker's job waits for the end of its lease, a minute
 HAPPENS_WITHIN_S = 240.0
 STEP_S = 0.003
+REFUSED_LABELS = 5
 GOLD = {row["text"]: wikigold.result(row) for split in ("train", "dev", "test") for row in wikigold.rows(split)}
 
 
@@ -42,6 +43,7 @@ class Loop:
     id: int
     key: int
     store: Store
+    _before: set[str] = field(default_factory=set, repr=False)  # versions that were there when the round began
 
     # What people do
 
@@ -145,8 +147,13 @@ class Loop:
         """Train, and hold everything at this moment of what follows; the number of the release before."""
         release = self.release()
         before = release.n if release else 0
-        self.do("train")
+        self.begin_round()
         return self.caught_at_last(moment, before)
+
+    def begin_round(self) -> None:
+        """A training."""
+        self._before.update(version.id for version in self.store.versions(self.key))
+        self.do("train")
 
     def caught_at_last(self, moment: "Moment", before: int) -> int:
         """As `caught`. A moment of some milliseconds may go by unseen: then in another round. The number of the release
@@ -158,10 +165,16 @@ class Loop:
             return self.round_until(moment)
         return before
 
+    def is_refused(self) -> bool:
+        """Whether the gate refused the round's version: then no release follows."""
+        new = [version for version in self.store.versions(self.key) if version.id not in self._before]
+        return any(version.state == "refused" for version in new)
+
     def is_over(self, moment: "Moment", after: int) -> bool:
-        """Whether the release of this round serves."""
+        """Whether the release of this round serves, or there will be none."""
         release = self.release()
-        return moment.is_of_a_round and release is not None and release.n > after and release.state == "active"
+        serves = release is not None and release.n > after and release.state == "active"
+        return moment.is_of_a_round and (serves or self.is_refused())
 
     def told(self) -> str:
         """What to know when something did not happen."""
@@ -172,11 +185,14 @@ class Loop:
 
     def assert_all_is_well(self, *, above: int = 0, within_s: float = WELL_WITHIN_S, tries: int = 3) -> None:
         """Every promise holds in time: a release above this number serves, and so many tasks that people get follow its
-        order."""
+        order. Where the gate refuses a version people label on, and the next training makes another."""
         last: list[str] = []
 
         def well() -> bool:
             try:
+                if above and self.is_refused():
+                    self.label(REFUSED_LABELS)
+                    self.begin_round()
                 last[:] = [fault for part in (self.faults(above), self.mirror_faults()) for fault in part]
             except (EdgewiseError, sqlite3.OperationalError, httpx.HTTPError) as error:
                 last[:] = [f"{type(error).__name__}: {error}"]

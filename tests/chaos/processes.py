@@ -129,12 +129,19 @@ def send(pids: Iterable[int], number: int) -> None:
 def kill(pids: Sequence[int]) -> None:
     """kill -9, and wait until they are gone."""
     send(pids, signal.SIGKILL)
+    await_gone(pids)
+
+
+def await_gone(pids: Sequence[int]) -> None:
+    """Until none of them is there, not even to be reaped."""
     until(lambda: not any(lives(pid) for pid in pids), "killed processes are gone", 20)
 
 
 def lives(pid: int) -> bool:
-    """Whether the process runs; one that waits to be reaped does not."""
+    """Whether the process is there; one that waits for us to reap it is not. One that waits for somebody else is:
+    PostgreSQL does not start as long as the number of the one before is taken."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in ("Z", "X")
+        state, parent = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[:2]
     except OSError:
         return False
+    return state not in ("Z", "X") or int(parent) != os.getpid()

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgewise.errors import DataError
 from edgewise.files.exchange import FORMS, Form, importable, write
 from edgewise.files.records import plain_task, record_of
-from edgewise.labels.schema import Schema
+from edgewise.labels.schema import Schema, parse_schema
 from tests.files.material import SCHEMAS, tasks
 
 NAMES = {"label-studio": "out.json", "conll": "out.conll", "dataset": "out", "csv": "out.csv"}
@@ -60,3 +61,20 @@ def test_every_other_form_loses_nothing(form: Form, project: tuple[Schema, list[
     told = [record_of(task, schema, number)[0] for number, task in enumerate(found, start=1)]
     read = [record_of(task, schema, number)[0] for number, task in enumerate(back, start=1)]
     assert read == told
+
+
+def test_a_row_with_a_text_where_the_project_wants_its_address_is_refused(tmp_path: Path) -> None:
+    """Label Studio would show nothing of it."""
+    remote = parse_schema(
+        '<View><Labels name="label" toName="text"><Label value="PER"/></Labels>'
+        '<Text name="text" value="$url" valueType="url"/></View>'
+    )
+    file = tmp_path / "rows.csv"
+    file.write_text("url\n/data/upload/1/a.txt\ns3://files/b.txt\n")
+    assert [task["data"] for _, task in importable(file, remote)] == [
+        {"url": "/data/upload/1/a.txt"},
+        {"url": "s3://files/b.txt"},
+    ]
+    file.write_text("url\nAnna lives in Paris.\n")
+    with pytest.raises(DataError, match=r"a text in 'url'"):
+        list(importable(file, remote))

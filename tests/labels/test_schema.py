@@ -100,7 +100,7 @@ def test_of_several_targets_the_first_text_counts() -> None:
 @pytest.mark.parametrize(
     ("xml", "reason"),
     [
-        (NER.format('<Text name="text" value="$text" valueType="url"/>'), "holds a URL"),
+        (NER.format('<Text name="text" value="$text" valueType="url" resolver="csv|column=a"/>'), "shows a part"),
         (NER.format('<Text name="text" value="$text" encoding="base64"/>'), "is encoded"),
         (NER.format('<Text name="text" value="$a.b"/>'), "not a plain field"),
         (NER.format('<Text name="text" value="$a[0]"/>'), "not a plain field"),
@@ -121,9 +121,30 @@ def test_what_cannot_be_learned_is_refused_with_its_reason(xml: str, reason: str
 
 def test_a_reason_is_kept_where_another_head_can_be_learned() -> None:
     other = (
-        '<Labels name="more" toName="link"><Label value="A"/></Labels><Text name="link" value="$u" valueType="url"/>'
+        '<Labels name="more" toName="code"><Label value="A"/></Labels><Text name="code" value="$c" encoding="base64"/>'
     )
-    assert parse_schema(NER.format(TEXT + other)).ignored == ("Labels 'more': Text 'link' holds a URL, not the text",)
+    assert parse_schema(NER.format(TEXT + other)).ignored == ("Labels 'more': Text 'code' is encoded",)
+
+
+@pytest.mark.parametrize("attribute", ['valueType="url"', 'valuetype="URL"'])
+def test_a_text_that_lies_at_an_address_is_learned_and_is_another_schema(attribute: str) -> None:
+    plain = parse_schema(NER.format('<Text name="text" value="$text"/>'))
+    remote = parse_schema(NER.format(f'<Text name="text" value="$text" {attribute}/>'))
+    elsewhere = parse_schema(NER.format(f'<Text name="text" value="$url" {attribute}/>'))
+    assert [head.by_address for head in (*plain.heads, *remote.heads)] == [False, True]
+    assert len({plain.digest, remote.digest, elsewhere.digest}) == 3
+    assert len({plain.heads[0].digest, remote.heads[0].digest}) == 2
+
+
+def test_heads_on_texts_of_both_kinds_are_learned_together_unless_the_field_is_one() -> None:
+    other = (
+        '<Labels name="more" toName="link"><Label value="A"/></Labels><Text name="link" value="${}" valueType="url"/>'
+    )
+    found = parse_schema(NER.format(TEXT + other.format("url")))
+    assert [(head.field, head.by_address) for head in found.heads] == [("text", False), ("url", True)]
+    found = parse_schema(NER.format(TEXT + other.format("text")))
+    assert [head.from_name for head in found.heads] == ["label"]
+    assert "'text'" in found.ignored[0]
 
 
 @pytest.mark.parametrize(

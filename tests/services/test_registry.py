@@ -1,11 +1,13 @@
 """Model versions on disk and their mirror in MLflow: real files, a real store, a real MLflow on SQLite."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -115,6 +117,15 @@ def test_changed_weights_are_not_loaded(registry: Registry, tmp_path: Path) -> N
         registry.folder("1", card.id, "label")
     publish(registry)  # the same training again repairs it
     assert registry.folder("1", card.id, "label").is_dir()
+
+
+def test_weights_that_changed_together_with_their_card_are_not_loaded(registry: Registry, tmp_path: Path) -> None:
+    card = publish(registry)
+    folder = registry.verify("1", card.id)
+    next(tmp_path.rglob("model.safetensors")).write_bytes(b"tampered")
+    (folder / "version.json").write_text(json.dumps(asdict(replace(card, weights_hash=weights_hash(folder)))))
+    with pytest.raises(Conflict, match=card.id):
+        Registry(tmp_path / "models/finetuned_model").verify("1", card.id)
 
 
 def test_a_version_or_head_that_is_not_here_says_what_to_do(registry: Registry) -> None:

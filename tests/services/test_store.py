@@ -433,7 +433,10 @@ def test_a_mistake_of_ours_is_not_called_away_and_its_error_holds_no_task_text(s
         store.outbox_next(1)
 
 
-@pytest.mark.parametrize("url", ["", "sqlite://", "mysql://here/x", "sqlite:///:memory:"])
-def test_a_database_that_we_cannot_use_is_a_settings_error(url: str) -> None:
-    with pytest.raises(SettingsError):
+@pytest.mark.parametrize(
+    "url", ["", "sqlite://", "mysql://here/x", "sqlite:///:memory:", "postgresql://u:half@canary@127.0.0.1:1/x"]
+)
+def test_a_database_that_we_cannot_use_is_a_settings_error(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(SettingsError) as told:
         Store(url)
+    assert "canary" not in str(told.value) + caplog.text

@@ -1,15 +1,19 @@
 """Who may call, how often and with what name: limits, places, and credentials that are half there."""
 
+import json
 from base64 import b64encode
+from io import BytesIO
 
 import pytest
 from flask.testing import FlaskClient
 from pydantic import SecretStr
+from werkzeug.test import TestResponse
 
 from edgewise.errors import SettingsError
 from edgewise.settings import Settings, is_loopback, read_settings
 from edgewise.web.rates import STUDIO_SHARE, WRONG_PASSWORDS, Rates
 from edgewise.web.server import create_app
+from edgewise.web.wire import SECRET_HEADER
 from tests.web.conftest import BASIC, PASSWORD, USER, MemoryBackend, recorded
 from tests.web.test_server import refused
 
@@ -164,10 +168,30 @@ def test_loopback_is_told_from_what_looks_like_it(host: str, is_ours: bool) -> N
 # Half credentials
 
 
+def test_a_webhook_in_chunks_is_read_only_from_who_knows_a_secret(backend: MemoryBackend) -> None:
+    backend.secrets[7] = "a-secret"
+    settings = Settings(basic_auth_user=USER, basic_auth_pass=SecretStr(PASSWORD))
+    asked = create_app(backend, settings).test_client()
+
+    def in_chunks(headers: dict[str, str]) -> TestResponse:
+        class Unread(BytesIO):
+            def read(self, size: int | None = -1) -> bytes:
+                assert headers, "a stranger's chunks are read"
+                return super().read(size)
+
+        body = Unread(json.dumps(recorded("webhook_annotation_created")).encode())
+        wire = {"wsgi.input": body, "wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
+        return asked.post("/webhook", headers=headers, content_type="application/json", environ_overrides=wire)
+
+    refused(in_chunks({}), 411)
+    assert in_chunks({SECRET_HEADER: "a-secret"}).status_code != 411
+    assert in_chunks(BASIC).status_code == 201
+
+
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Without credentials of whoever runs the tests."""
-    for name in ("BASIC_AUTH_USER", "BASIC_AUTH_PASS"):
+    for name in ("BASIC_AUTH_USER", "BASIC_AUTH_PASS", "LABEL_STUDIO_HOST"):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
 
@@ -179,14 +203,15 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         {"BASIC_AUTH_PASS": "canary-pass"},
         {"BASIC_AUTH_USER": "canary:user", "BASIC_AUTH_PASS": "canary-pass"},
         {"BASIC_AUTH_USER": "canary", "BASIC_AUTH_PASS": "canary-pä"},
+        {"LABEL_STUDIO_HOST": "http://canary:canary@ls.example:8080/"},
     ],
 )
-def test_credentials_that_protect_nothing_are_no_settings(
+def test_credentials_that_protect_nothing_or_stand_in_an_address_are_no_settings(
     environment: pytest.MonkeyPatch, variables: dict[str, str]
 ) -> None:
     for name, value in variables.items():
         environment.setenv(name, value)
     with pytest.raises(SettingsError) as told:
         read_settings()
-    assert "BASIC_AUTH" in str(told.value)
+    assert any(name in str(told.value) for name in variables)
     assert "canary" not in str(told.value)

@@ -91,6 +91,7 @@ BEGINNINGS = {
     "nothing": b"",
     "half a head": b"POST /setup HTTP/1.1\r\nHost: x\r\nX-Slow: ",
     "half a body": b"POST /setup HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{",
+    "half a body of a padded length": b"POST /setup HTTP/1.1\r\nContent-Length: " + b"0" * 40 + b"1000\r\n\r\n{",
     "half a chunk": b"POST /webhook HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n400\r\n0\r\n\r\n",
     "chunks without end": b"POST /webhook HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n",
 }

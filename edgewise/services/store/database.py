@@ -196,6 +196,8 @@ def _address(url: str) -> URL:
     except ArgumentError:
         raise SettingsError("DATABASE_URL is not a database address.", mend) from None
     if address.get_backend_name() == "postgresql":
+        if "@" in (address.host or ""):  # what the driver says of it would be half of the password
+            raise SettingsError("DATABASE_URL has two @ in it.", "Write a @ in its password as %40.")
         return address.set(drivername="postgresql+psycopg")
     if address.get_backend_name() != "sqlite":
         raise SettingsError("DATABASE_URL names a database that we do not know.", mend)

@@ -34,7 +34,8 @@ class Project:
 @dataclass(frozen=True, slots=True)
 class Task:
     """A task as last seen. `digest` is that of its training example, None when it has none; `problem` says why we
-    cannot predict it."""
+    cannot predict it. addresses: field -> address and at (when it was fetched, or tried), for fields whose text lies
+    elsewhere: there `data` has the text; None where there are none."""
 
     task_id: int
     data: Json
@@ -44,6 +45,7 @@ class Task:
     overlap: int = 1
     digest: str | None = None
     problem: str | None = None
+    addresses: Json | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,7 @@ tasks = Table(
     Column("finished", Integer, nullable=False),  # annotations that are done and not cancelled
     Column("skippers", Integer, nullable=False),  # distinct people who skipped it
     Column("open", Boolean, nullable=False),  # the design's "Open"; ranks carry a copy
+    Column("addresses", JsonText),  # of texts that `data` has in the place of their addresses
 )
 Index("tasks_open", tasks.c.project_key, tasks.c.task_id, **_partial(tasks.c.open.is_(True)))
 Index("tasks_labelled", tasks.c.project_key, tasks.c.task_id, **_partial(tasks.c.digest.is_not(None)))

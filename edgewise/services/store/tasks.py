@@ -27,7 +27,7 @@ from edgewise.services.store.tables import (
 )
 
 TASK_COLUMNS = [tasks.c[f.name] for f in fields(Task)]
-Known = dict[int, tuple[str, bool]]  # task id -> text_key, audit
+Known = dict[int, tuple[str, bool | None]]  # task id -> text_key, audit: None while its text was never fetched
 
 
 class Tasks(Projects):
@@ -38,8 +38,8 @@ class Tasks(Projects):
         a task that `annotated` does not name has none. Returns the ids of those that are new or whose text or
         annotations differ; a second call returns nothing.
 
-        `audit` is fixed when a task is first seen: what was learned from must not be examined in. A changed text loses
-        its ranks, pre-labels and demonstrations, and what versions said of it.
+        `audit` is fixed when a task's text is first seen: what was learned from must not be examined in. A changed text
+        loses its ranks, pre-labels and demonstrations, and what versions said of it.
         """
         by_id = {task.task_id: task for task in new}
         with self._write() as connection:
@@ -60,7 +60,8 @@ class Tasks(Projects):
 
     def _known(self, connection: Connection, key: int, ids: Iterable[int]) -> Known:
         found: Known = {}
-        columns = (tasks.c.task_id, tasks.c.text_key, tasks.c.audit)
+        unread = and_(tasks.c.addresses.is_not(None), tasks.c.problem.is_not(None), tasks.c.digest.is_(None))
+        columns = (tasks.c.task_id, tasks.c.text_key, case((unread, None), else_=tasks.c.audit).label("audit"))
         for some in chunks(ids):
             rows = connection.execute(select(*columns).where(tasks.c.project_key == key, tasks.c.task_id.in_(some)))
             found.update({row.task_id: (row.text_key, row.audit) for row in rows})
@@ -132,6 +133,12 @@ class Tasks(Projects):
         """All tasks of the project."""
         with self._read() as connection:
             return set(connection.execute(select(tasks.c.task_id).where(tasks.c.project_key == key)).scalars())
+
+    def unfetched(self, key: int) -> set[int]:
+        """Tasks whose text lies elsewhere and could not be fetched, or not read."""
+        wanted = and_(tasks.c.project_key == key, tasks.c.addresses.is_not(None), tasks.c.problem.is_not(None))
+        with self._read() as connection:
+            return set(connection.execute(select(tasks.c.task_id).where(wanted)).scalars())
 
     def open_task_ids(self, key: int, audit: bool | None = None) -> list[int]:
         """The open tasks, ascending; only (no) audit tasks where `audit` says so."""
@@ -239,10 +246,10 @@ class Tasks(Projects):
 
 
 def _task_row(key: int, task: Task, theirs: Sequence[Annotation], known: Known) -> dict[str, Any]:
-    _, audit = known.get(task.task_id, (None, task.audit))
+    _, audit = known.get(task.task_id, (None, None))
     return asdict(task) | {
         "project_key": key,
-        "audit": audit,
+        "audit": task.audit if audit is None else audit,
         "finished": sum(not a.was_cancelled for a in theirs),
         "skippers": len({a.completed_by for a in theirs if a.was_cancelled}),
         "open": True,  # of a new row, until _refresh_open

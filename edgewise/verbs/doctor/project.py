@@ -7,7 +7,7 @@ from typing import Any
 
 from edgewise.errors import DataError, NotFound, SchemaError
 from edgewise.labels.schema import Schema, parse_schema
-from edgewise.labels.texts import text_of
+from edgewise.labels.texts import address_of, text_of
 from edgewise.verbs.doctor.finding import Check, Finding, fault, fine, skipped
 from edgewise.verbs.doctor.scene import Scene
 from edgewise.verbs.places import SAMPLING, same_place, webhook_of
@@ -242,7 +242,8 @@ def texts(scene: Scene) -> Finding:
     first, what = next(iter(problems.items()))
     return fault(
         f"No text that we can read in {bad} of {total} tasks, as in task {first}: {what}",
-        "Import them with their text in the field that the labelling config names, not as an address.",
+        "Import them with their text in the field that the labelling config names, or addresses where its Text has "
+        'valueType="url": what cannot be fetched now is tried again within about an hour.',
     )
 
 
@@ -266,7 +267,8 @@ def read_now(scene: Scene) -> Read:
     for task in tasks:
         try:
             for head in heads:
-                text_of(task.get("data") or {}, head)
+                read = address_of if head.by_address else text_of
+                read(task.get("data") or {}, head)
         except DataError as error:
             problems[int(task["id"])] = error.what
     return len(tasks), len(problems), problems

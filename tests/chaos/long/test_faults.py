@@ -15,7 +15,7 @@ import pytest
 from edgewise.labels.schema import parse_schema
 from edgewise.verbs.system import folder_name
 from examples import wikigold
-from tests.chaos.house import House, embedded
+from tests.chaos.house import House, embedded, environment_of, web_server
 from tests.chaos.loop import RANKING, TRAINING, Loop, connected
 from tests.chaos.processes import send, until
 
@@ -165,6 +165,25 @@ def test_a_project_deleted_in_the_middle_of_a_ranking_is_erased_and_the_others_g
     assert not (home.data / "models" / "finetuned_model" / folder_name(project)).exists()
     assert not doomed.store.task_ids(doomed.key)
     home_loop.assert_all_is_well()
+
+
+def test_two_servers_on_one_database_do_everything_once_and_one_is_enough(home: House, home_loop: Loop) -> None:
+    second = web_server(home.data, environment_of(home.studio, home.data), "second")
+    home.servers["second"] = second
+    try:
+        home.heal()
+        before = home_loop.round_until(TRAINING)
+        home.thaw()
+        home_loop.assert_all_is_well(above=before)
+        home.kill("server")
+        home_loop.label(2)
+        answer = httpx.post(f"http://127.0.0.1:{second.command[-1]}/projects/{home_loop.id}/train", timeout=30)
+        assert answer.is_success
+        home_loop.assert_all_is_well(above=before + 1)
+    finally:
+        second.end()
+        del home.servers["second"]
+        home.heal()
 
 
 def living(loop: Loop) -> set[int]:
