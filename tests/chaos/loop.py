@@ -203,7 +203,13 @@ class Loop:
         assert project.active_release is not None
         order = self.store.order(self.key, project.active_release)
         assert self.label(tries) == order[:tries], "people get the tasks in the stored order"
-        until(lambda: len(self.ours() & self.theirs()) == len(self.theirs()), "labels are heard of", 60, self.told)
+        self.await_heard(60)
+
+    def await_heard(self, within_s: float) -> None:
+        """Until we know every annotation as it is in Label Studio."""
+        until(
+            partial(holds, lambda loop: loop.theirs() <= loop.ours(), self), "labels are heard of", within_s, self.told
+        )
 
     def faults(self, above: int) -> Iterator[str]:
         """What does not hold now."""
