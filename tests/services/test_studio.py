@@ -99,7 +99,10 @@ def test_every_kind_of_change_is_seen_after_a_watermark(studio_project: StudioPr
 # Releases
 
 
-def test_dropped_predictions_are_named_and_the_rest_is_stored(studio_project: StudioProject) -> None:
+def test_dropped_predictions_are_named_and_the_rest_is_stored(
+    studio_project: StudioProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgewise.services.studio_releases.CHUNK", 1000)
     ids = studio_project.add_tasks([f"Anna {number}" for number in range(1200)])
     release = [prediction(task_id, score=number / 1200) for number, task_id in enumerate(ids)]
     release[700]["result"][0]["value"]["labels"] = ["PLANET"]
