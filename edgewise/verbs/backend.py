@@ -9,7 +9,7 @@ from typing import Any
 from edgewise.errors import NotFound
 from edgewise.labels.schema import parse_schema
 from edgewise.verbs import answer
-from edgewise.verbs.connect import note_address, remember
+from edgewise.verbs.connect import note_address, note_models, remember
 from edgewise.verbs.gauges import Sample, gauges
 from edgewise.verbs.numbers.summary import numbers
 from edgewise.verbs.readiness import Readiness
@@ -48,7 +48,7 @@ class Backend:
             title=known.title if known else "",
             label_config=known.label_config if known else request.label_config,
         )
-        is_new_address, project = note_address(system, project, request.backend_url)
+        is_new_address, project = note_address(system, note_models(system, project), request.backend_url)
         if project.state == "connecting" or is_new_address:
             system.queue.enqueue("connect", project.key)
         elif project.label_config != request.label_config:

@@ -50,11 +50,15 @@ def remember(system: System, project: Project, *, state: str | None = None, **fa
     return system.store.update_project(project.key, state=state) if state else known
 
 
+def note_models(system: System, project: Project) -> Project:
+    """Remember which model folder the server has: the doctor tells by it whether the worker has another."""
+    models = system.registry.mark()
+    changed = models and project.connection.get("models") != models
+    return remember(system, project, models=models) if changed else project
+
+
 def note_address(system: System, project: Project, address: str) -> tuple[bool, Project]:
     """Remember by which address Label Studio calls us; whether it is a new one: then its webhook is new as well."""
-    models = system.registry.mark()
-    if models and project.connection.get("models") != models:  # doctor tells by it whether the worker has another
-        project = remember(system, project, models=models)
     known = addresses(project)
     if any(same_place(address, other) for other in known) or len(known) >= MOST_ADDRESSES:
         return False, project
