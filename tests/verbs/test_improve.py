@@ -198,6 +198,22 @@ def test_a_budget_that_ends_in_a_round_ends_it_and_more_of_it_goes_on(begin: Beg
         assert max(played.model.questions.values()) == 1
 
 
+def test_tasks_that_came_after_a_round_are_in_no_doubt_by_it(begin: Begin) -> None:
+    with course(begin, audit_fraction=1e-12) as played:
+        world = played.world
+        played.improve(iterations=1)
+        before = {task: one.believed for task, one in world.kept().items()}
+        assert set(before.values()) == {True, False}
+        later = [{"data": {"text": row["text"]}} for row in ROWS[FEW : FEW + 5]]
+        new = set(world.studio.studio.import_tasks(world.studio.id, later))
+        world.sync()
+        world.prelabel()
+        kept = {task: one.believed for task, one in world.kept().items()}
+        assert {task: kept[task] for task in before} == before
+        assert {kept[task] for task in new} == {None}
+        assert world.run.calibration is None, "its confidences are the small model's"
+
+
 def test_what_people_say_is_never_asked_about_and_is_shown(begin: Begin) -> None:
     with course(begin, audit_fraction=1e-12) as played:
         played.improve(iterations=1)
