@@ -45,7 +45,7 @@ def train(system: System, project: Project, progress: Progress) -> None:
             "The labelling config has no labels that we can learn.", "Add <Labels> or <Choices> that point at a <Text>."
         )
     progress(0.0, "reading what changed")
-    read_changes(system, project, schema, progress)
+    read_changes(system, project, schema, progress.within(0.0, 0.05))
     every, held_out = lessons(system, project, schema)
     taught = teachable(every)
     snapshot = keep_snapshot(system, project, every)

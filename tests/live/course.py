@@ -62,12 +62,14 @@ class Course:
 
 @dataclass
 class Point:
-    """One version: how many examples it learned from, its test scores, and how many tasks were labelled at its end."""
+    """One version: how many examples it learned from, its test scores, and how many tasks were labelled at its end.
+
+    at_random: the same of random order; None of the first, which learned from random labels itself."""
 
     examples: int
     ours: Scores
     done: int
-    at_random: Future[Scores] = field(repr=False)
+    at_random: Future[Scores] | None = field(repr=False)
 
 
 def start(course: Course, studio: Studio, edgewise: RunningEdgewise) -> tuple[int, list[int]]:
@@ -97,7 +99,7 @@ def run(
         seen = served(status)
         done += follow_the_order(edgewise, project, annotators)
         count = examples(status, seen)
-        at_random = beside.submit(random_order, course, count, scratch)
+        at_random = beside.submit(random_order, course, count, scratch) if points else None
         points.append(Point(count, scores_of(edgewise, course, seen), done, at_random))
         if done >= course.last and len(points) >= 3:
             beside.shutdown()
@@ -187,9 +189,14 @@ def report(title: str, points: Sequence[Point], *more: str) -> str:
     """The curves beside random order."""
     lines = [title, "learned from | head       | our order | random order"]
     for point in points:
-        at_random = point.at_random.result()
+        at_random = point.at_random.result() if point.at_random else {}
         lines += [
-            f"{point.examples:12d} | {name:10} | {ours:9.3f} | {at_random[name]:12.3f}"
+            f"{point.examples:12d} | {name:10} | {ours:9.3f} | {told(at_random.get(name)):>12}"
             for name, ours in point.ours.items()
         ]
     return "\n".join([*lines, *more])
+
+
+def told(score: float | None) -> str:
+    """A score in the table."""
+    return "the same" if score is None else f"{score:.3f}"

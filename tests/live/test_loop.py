@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.plain_trainer import plain_trainer
 from edgewise.labels.spans import Document
 from edgewise.services.studio import Studio
 from examples import wikigold
@@ -13,7 +14,6 @@ from examples.label_studio import RunningStudio
 from tests.live.browser import look
 from tests.live.conftest import Annotator, RunningEdgewise, Start
 from tests.live.course import Course, report, run, score, start
-from tests.live.plain_trainer import plain_trainer
 
 COURSE = Course(wikigold, wikigold.rows("train"), wikigold.rows("test"), first=20, every=60, last=200)
 (HEAD,) = COURSE.heads

@@ -1,0 +1,151 @@
+"""From the end of a training to a next task that follows the new order, in a project of 5,000 tasks.
+
+    python -m benchmarks.activation [--tasks 5000] [--rounds 3]
+
+A real Label Studio on SQLite with wikigold's sentences, and pairs of them, in a project of that size; server and worker
+as `make run` starts them. Each round labels tasks with gold and trains. Counted is from the moment the training has
+ended until Label Studio answers with the new release's name and its next task is that order's first; the yardstick is
+the same model's forward passes over as many tasks as the head has, alone, right afterwards. The result goes to
+benchmarks/results/activation.json.
+"""
+
+import argparse
+import json
+import os
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve whoever shares the cores
+
+import httpx
+
+from edgewise.labels.schema import Head
+from edgewise.services.studio import Studio
+from edgewise.verbs.rank import HEAD_LEAST, HEAD_RANDOM, HEAD_SHARE
+from examples import wikigold
+from examples.demo import server, wait_for_order
+from examples.label_studio import free_port, start
+
+OUT = Path(__file__).resolve().parent / "results" / "activation.json"
+TAUGHT, MORE = 60, 60
+ROUND_S = 1200.0
+HEAD = Head("label", "text", "text", wikigold.LABELS)
+
+Json = dict[str, Any]
+
+
+def main() -> None:
+    """Measure, print and keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, default=5000)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    rounds = list(measured(given.tasks, given.rounds))
+    beyond = [one["seconds"] - one["forward_s"] for one in rounds]
+    found = {
+        "tasks": given.tasks,
+        "cores": os.cpu_count(),
+        "rounds": rounds,
+        "beyond_forward_passes_s": {
+            "median": round(median(beyond), 1), "lowest": round(min(beyond), 1), "highest": round(max(beyond), 1),
+        },
+    }  # fmt: skip
+    staged = OUT.with_suffix(".tmp")
+    staged.write_text(json.dumps(found, indent=2) + "\n")
+    staged.replace(OUT)
+    print(json.dumps(found, indent=2))
+
+
+def rows(how_many: int) -> Iterator[Json]:
+    """wikigold's training sentences, the others, and then pairs that make new ones."""
+    known = [row for split in ("train", "dev", "test") for row in wikigold.rows(split)]
+    yield from known[:how_many]
+    for number in range(how_many - len(known)):
+        first, second = known[number % len(known)], known[(7 * number + 1 + number // len(known)) % len(known)]
+        shift = len(first["text"]) + 1
+        moved = [span | {"start": span["start"] + shift, "end": span["end"] + shift} for span in second["spans"]]
+        yield {"text": f"{first['text']} {second['text']}", "spans": [*first["spans"], *moved]}
+
+
+def measured(tasks: int, rounds: int) -> Iterator[Json]:
+    """A round each."""
+    with tempfile.TemporaryDirectory(prefix="edgewise-activation-") as name:
+        folder = Path(name)
+        studio = start(folder / "studio", free_port())
+        try:
+            with server(studio, folder / "data", free_port()) as url, Studio(studio.url, studio.token) as api:
+                project = int(api.create_project("activation", wikigold.LABEL_CONFIG)["id"])
+                all_rows = list(rows(tasks))
+                api.import_tasks(project, [wikigold.labelled_task(row) for row in islice(all_rows, TAUGHT)])
+                api.import_tasks(project, [wikigold.task(row) for row in all_rows[TAUGHT:]])
+                api.add_backend(project, url, "Edgewise")
+                wait_for_order(url, project)
+                for number in range(rounds):
+                    label(api, project, all_rows, TAUGHT + MORE * number)
+                    one = one_round(api, url, project)
+                    until_whole(url, project)
+                    yield one | {"forward_s": forward_s(folder / "data", [row["text"] for row in all_rows])}
+        finally:
+            studio.stop()
+
+
+def label(api: Studio, project: int, all_rows: list[Json], first: int) -> None:
+    """The next tasks, with gold."""
+    ids = sorted(api.task_ids(project))
+    for position in range(first, first + MORE):
+        api._post(f"/api/tasks/{ids[position]}/annotations/", {"result": wikigold.result(all_rows[position])})
+
+
+def one_round(api: Studio, url: str, project: int) -> Json:
+    """Train, and wait for Label Studio to follow."""
+    shown, known = api.project(project)["model_version"], finished(url)
+    httpx.post(f"{url}/projects/{project}/train", json={}, timeout=30).raise_for_status()
+    deadline = time.monotonic() + ROUND_S
+    while api.project(project)["model_version"] == shown:
+        if time.monotonic() > deadline:
+            raise SystemExit("No new release within twenty minutes: see the status page.")
+        time.sleep(0.1)
+    followed = time.time()
+    served = [one for one in api.next_task(project)["predictions"] if one["model_version"] != shown]
+    if not served:
+        raise SystemExit("The next task does not follow the new release: the benchmark measured something else.")
+    _, ended = max(finished(url) - known, key=lambda one: one[1])
+    return {"seconds": round(followed - ended, 2)}
+
+
+def finished(url: str) -> set[tuple[str, float]]:
+    """The trainings that have ended, and when."""
+    jobs = httpx.get(f"{url}/jobs", params={"limit": 500}, timeout=30).json()["jobs"]
+    done = [one for one in jobs if one["kind"] == "train" and one["state"] == "done"]
+    return {(one["id"], datetime.fromisoformat(one["finished_at"]).timestamp()) for one in done}
+
+
+def until_whole(url: str, project: int) -> None:
+    """Until the rest of the order is ranked too, so that nothing runs beside the yardstick."""
+    while not httpx.get(f"{url}/projects/{project}/status", timeout=30).json()["release"]["whole"]:
+        time.sleep(1)
+
+
+def forward_s(data: Path, texts: list[str]) -> float:
+    """Seconds of the newest version's model over as many texts as a head has."""
+    from edgewise.learning.inference import Tagger, load_trained
+
+    newest = max(data.rglob("model.safetensors"), key=lambda file: file.stat().st_mtime)
+    model = load_trained(newest.parent, HEAD, max_length=128)
+    assert isinstance(model, Tagger)
+    some = random.Random(0).sample(texts, min(len(texts), max(HEAD_LEAST, int(HEAD_SHARE * len(texts))) + HEAD_RANDOM))
+    model.tag(some[:32])
+    began = time.perf_counter()
+    model.tag(some)
+    return round(time.perf_counter() - began, 2)
+
+
+if __name__ == "__main__":
+    main()
