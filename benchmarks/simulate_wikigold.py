@@ -1,4 +1,4 @@
-"""The loop replayed on wikigold: random order, plain entropy and our default, three seeds each.
+"""The loop replayed on wikigold: random order, plain entropy and `boundary`, three seeds each.
 
     python -m benchmarks.simulate_wikigold [--folder .run/simulate-wikigold] [--seeds 3] [--rounds 7] [--without-full]
 
@@ -29,7 +29,7 @@ from examples.wikigold import LABELS, rows
 
 OUT = Path(__file__).resolve().parent / "results"
 SIZES = (20, 60, 110, 170, 240, 320, 400)
-STRATEGIES = (RANDOM, "entropy", uncertainty.DEFAULT)
+STRATEGIES = (RANDOM, "entropy", "boundary")
 
 
 def documents(*splits: str) -> tuple[Document, ...]:

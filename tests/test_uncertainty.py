@@ -16,7 +16,7 @@ Rows = NDArray[np.float64]
 Table = list[list[float]]
 
 HALF = math.log(2) / math.log(3)  # the entropy of a coin, of three tags
-ROOTED = ("boundary", "soft_boundary", "entropy", "margin", "least_confidence")
+ROOTED = ("boundary", "spans", "soft_boundary", "entropy", "margin", "least_confidence")
 
 
 def u_of(name: str, rows: Table) -> float:
@@ -69,7 +69,7 @@ def test_where_one_entity_ends_and_the_next_of_the_same_type_begins_both_words_a
 def test_two_types_in_a_row_are_two_entities_even_without_a_begin() -> None:
     rows = np.array([[0, 0, 1, 0, 0], [0, 0, 0.5, 0, 0.5], [0, 0, 0, 0, 1]])
     rows[1] += [0, 0, -1e-9, 0, 1e-9]
-    assert word_contributions(rows, np.array([0, 3]))[1] == pytest.approx(3 * math.log(2) / math.log(5) / math.sqrt(3))
+    assert u_of("boundary", rows.tolist()) == pytest.approx(3 * math.log(2) / math.log(5) / math.sqrt(3))
 
 
 def test_boundary_sum_and_mean_differ_from_boundary_only_in_what_they_divide_by() -> None:
@@ -88,6 +88,44 @@ def test_soft_boundary_by_hand() -> None:
     assert u_of("soft_boundary", rows) == pytest.approx(expected)
 
 
+def test_spans_by_hand() -> None:
+    # O .9; an entity of two words, right if B .8, then I .7, and no third: .6 is not I; outside: entropy
+    rows: Table = [[0.9, 0.05, 0.05], [0.1, 0.8, 0.1], [0.2, 0.1, 0.7], [0.5, 0.1, 0.4]]
+    outside = u_of("entropy", rows[:1]) + u_of("entropy", rows[3:])
+    expected = (3 * math.sqrt(1 - 0.8 * 0.7 * 0.6) + outside) / 4 ** (1 / 3)
+    assert u_of("spans", rows) == pytest.approx(expected)
+
+
+def test_an_entity_at_the_end_of_a_document_goes_on_nowhere() -> None:
+    # the next document begins with a likely continuation, which is none of this entity's
+    rows = np.array([[0.1, 0.9, 0.0], [0.3, 0.0, 0.7]])
+    first, second = SCORES["spans"](rows, np.array([0, 1, 2]))
+    assert first / (1 - first) == pytest.approx(3 * math.sqrt(1 - 0.9))
+    assert second / (1 - second) == pytest.approx(3 * math.sqrt(1 - 0.7))
+
+
+def test_two_entities_side_by_side_are_doubted_apart() -> None:
+    rows: Table = [[0, 1, 0, 0, 0], [0, 0, 0, 0.6, 0.4], [0, 0, 0.2, 0, 0.8]]  # type 0; type 1, which goes on
+    assert u_of("spans", rows) == pytest.approx(3 * math.sqrt(1 - 0.6 * 0.8) / 3 ** (1 / 3))
+
+
+@given(st.integers(1, 30))
+def test_an_entity_is_wrong_only_once_however_many_of_its_words_waver(words: int) -> None:
+    rows: Table = [[0, 0.6, 0.4]] + [[0, 0.4, 0.6]] * words
+    assert u_of("spans", rows) * (words + 1) ** (1 / 3) <= 3 + 1e-9
+    assert u_of("boundary", rows) * math.sqrt(words + 1) > words * 0.5
+
+
+@given(documents())
+def test_an_entitys_doubt_is_shared_out_among_its_words(example: tuple[Rows, NDArray[np.int64]]) -> None:
+    rows, offsets = example
+    each = uncertainty._span_contributions(rows, offsets)
+    assert (each >= 0).all()
+    scores = SCORES["spans"](rows, offsets)
+    sums = [each[start:stop].sum() for start, stop in pairwise(offsets)]
+    np.testing.assert_allclose(scores / (1 - scores), sums, atol=1e-9)
+
+
 def test_entropy_margin_least_confidence_and_mnlp_by_hand() -> None:
     rows: Table = [[0.5, 0.5, 0], [0.7, 0.2, 0.1], [1, 0, 0], [1, 0, 0]]
     second = -(0.7 * math.log(0.7) + 0.2 * math.log(0.2) + 0.1 * math.log(0.1)) / math.log(3)
@@ -98,7 +136,7 @@ def test_entropy_margin_least_confidence_and_mnlp_by_hand() -> None:
 
 
 def test_the_default_is_the_designs_formula() -> None:
-    assert SCORES[DEFAULT] is uncertainty.boundary
+    assert SCORES[DEFAULT] is uncertainty.spans
 
 
 @pytest.mark.parametrize("name", SCORES)

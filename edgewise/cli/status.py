@@ -46,6 +46,7 @@ def plain(status: Json, numbers: Json) -> Iterator[str]:
     yield f"labelled: {shown['labelled']} of {counts['tasks']} tasks, {counts['audit_labelled']} of them held out"
     yield f"until the next training: {until['so_far']} of {until['needed']} labels"
     yield f"serves: {shown['serving'] or 'no version yet'}"
+    yield from (f"arithmetic of {one['head']}: {arithmetic(one)}" for one in status.get("arithmetic", ()))
     if shown["pace"]:
         yield f"seconds per task: {pace(shown['pace'])}"
     if shown["language_model"]:
@@ -62,6 +63,11 @@ def plain(status: Json, numbers: Json) -> Iterator[str]:
     yield f"advice: {shown['advice']['sentence'] if shown['advice'] else 'nobody can tell before the first trainings'}"
     if shown["saving"]:
         yield f"against random order: {shown['saving']['sentence']}"
+
+
+def arithmetic(one: Json) -> str:
+    """What was chosen on a machine, and why."""
+    return f"{one['choice']} ({one['reason']}) on {one['figures']['machine']}"
 
 
 def pace(times: Json) -> str:

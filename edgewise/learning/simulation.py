@@ -63,7 +63,11 @@ class Cell(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What is replayed. sizes: labelled documents of each round, rising; those of the first are drawn at random."""
+    """What is replayed. sizes: labelled documents of each round, rising; those of the first are drawn at random.
+
+    spread: whether documents that are among a pool's closest stand apart, as the loop does with choices; documents
+    with spans otherwise do so only where they are near-duplicates.
+    """
 
     pool: tuple[Document, ...]
     test: tuple[Document, ...]
@@ -71,6 +75,7 @@ class Course:
     base: str
     recipe: Recipe
     sizes: tuple[int, ...]
+    spread: bool = False
 
     @property
     def measure(self) -> str:
@@ -175,7 +180,7 @@ def choose(
         return rng.permutation(left)
     unsure = np.asarray(score(said.probabilities, said.offsets), dtype=np.float64)[left]
     embeddings = said.embeddings[left]
-    similar = SIMILAR if course.head.kind == "spans" else close(embeddings, rng)
+    similar = SIMILAR if course.head.kind == "spans" and not course.spread else close(embeddings, rng)
     nobody = np.zeros(len(left), dtype=bool)
     return left[order(unsure, embeddings, audit=nobody, audit_fraction=0.1, labelled=(0, 0), rng=rng, similar=similar)]
 

@@ -21,25 +21,19 @@ from edgewise.errors import Cancelled, EdgewiseError, SettingsError, Unavailable
 from edgewise.logs import about
 from edgewise.services.store import Job, Store
 from edgewise.services.store.database import CLOCK_ERROR
+from edgewise.services.store.queue import HELPERS_LANE
 from edgewise.settings import Settings
 
 if TYPE_CHECKING:
     import redis
     import rq
 
-LANES = (
-    "light",
-    "rank",
-    "prelabel",
-    "train",
-)  # each one job at a time; a worker of several lanes takes the quickest first
-LANE_OF = {lane: lane for lane in LANES} | {
-    "evaluate-llm": "prelabel",
-    "improve": "prelabel",
-    "plan": "prelabel",
-    "label-errors": "prelabel",
-    "saving": "prelabel",
-}  # the others are light
+# Each one job at a time; a worker of several takes the quickest first, and helps when nothing else waits.
+LANES = ("light", "rank", "prelabel", "train", HELPERS_LANE)
+HELPERS = tuple(f"score-{number}" for number in range(1, 65))  # several kinds, as of one only one runs in a project
+UNHURRIED = ("arithmetic", "evaluate-llm", "improve", "plan", "label-errors", "saving")  # minutes, and no order waits
+# The others are light.
+LANE_OF = {lane: lane for lane in LANES} | dict.fromkeys(UNHURRIED, "prelabel") | dict.fromkeys(HELPERS, HELPERS_LANE)
 FAULTS = 3  # so often may a job end unexpectedly before we give it up
 LOST_AFTER = timedelta(seconds=30)
 RECORD_WITHIN_S = 60  # how long we try to write down how a job ended
@@ -91,6 +85,9 @@ class Queue(Protocol):
     def nudge(self, project_key: int | None, kind: str) -> None:
         """A job of this kind has ended: its waiting sibling may start."""
 
+    def idle_workers(self, lane: str) -> int:
+        """How many workers would take a job of this lane at once, as they have none."""
+
 
 class LocalQueue:
     """The jobs table alone: a worker process looks into it by itself."""
@@ -131,6 +128,10 @@ class LocalQueue:
     def nudge(self, project_key: int | None, kind: str) -> None:
         """See Queue."""
 
+    def idle_workers(self, lane: str) -> int:
+        """None: one worker works, on the machine that serves, and does not help itself."""
+        return 0
+
 
 class RedisQueue(LocalQueue):
     """The jobs table, with ids of jobs sent through Redis. When Redis is away nothing is lost: resend_lost() sends
@@ -161,6 +162,16 @@ class RedisQueue(LocalQueue):
         """See Queue."""
         for job in self.store.due_jobs(limit=1, of=(project_key, kind)):
             self._send(job)
+
+    def idle_workers(self, lane: str) -> int:
+        """See Queue. A worker that was killed counts for some minutes."""
+        import redis
+        from rq import Worker
+
+        try:
+            return sum(one.get_state() == "idle" for one in Worker.all(queue=self._transport(lane), serializer="json"))
+        except redis.RedisError:  # nobody can be asked
+            return 0
 
     def resend_lost(self) -> None:
         """Send the due jobs that were never sent, and those sent 30 s ago or more that no queue in Redis has."""
@@ -241,9 +252,14 @@ class Progress:
         self._next = 0.0
 
     @property
+    def job(self) -> Job:
+        """The job that reports here, as it was when it started."""
+        return self._job
+
+    @property
     def job_id(self) -> str:
-        """The job that reports here."""
-        return self._job.id
+        """Its id."""
+        return self.job.id
 
     def __call__(self, fraction: float, message: str = "") -> None:
         if monotonic() < self._next and fraction < 1.0:
@@ -267,8 +283,8 @@ class _Part(Progress):
         self._whole, self._low, self._high = whole, low, high
 
     @property
-    def job_id(self) -> str:
-        return self._whole.job_id
+    def job(self) -> Job:
+        return self._whole.job
 
     def __call__(self, fraction: float, message: str = "") -> None:
         self._whole(self._low + (self._high - self._low) * min(1.0, max(0.0, fraction)), message)

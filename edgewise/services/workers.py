@@ -29,8 +29,8 @@ from edgewise.settings import Settings
 
 CHILD_COMMAND = (sys.executable, "-m", "edgewise", "job")
 WORKER_COMMAND = (sys.executable, "-m", "edgewise", "work")
-HEAVY_LANES = frozenset({"train", "rank"})
-HEAVY_KINDS = ("evaluate-llm", "improve", "label-errors")  # they ask a trained model too, or train some
+HEAVY_LANES = frozenset({"train", "rank", "score"})
+HEAVY_KINDS = ("arithmetic", "evaluate-llm", "improve", "label-errors")  # they ask a trained model too, or train some
 PRUNE_EVERY_S = 3600.0
 
 log = logging.getLogger(__name__)

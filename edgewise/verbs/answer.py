@@ -12,7 +12,7 @@ from edgewise.errors import Conflict, EdgewiseError, InputError
 from edgewise.labels.schema import Schema
 from edgewise.services.store import Project, Rank
 from edgewise.verbs.fetched import as_kept
-from edgewise.verbs.rank import release_name
+from edgewise.verbs.placing import release_name
 from edgewise.verbs.scoring import Model, Scales, Scored, models_of, readable, score
 from edgewise.verbs.sync import is_audit, key_of
 from edgewise.verbs.system import System, schema_of

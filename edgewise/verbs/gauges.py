@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
 from edgewise.services.store import Project, Version
-from edgewise.verbs.rank import release_name
+from edgewise.verbs.placing import release_name
 from edgewise.verbs.spending import paid
 from edgewise.verbs.system import System
 

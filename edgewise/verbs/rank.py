@@ -9,62 +9,35 @@ import logging
 import re
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgewise.errors import StudioRefused
-from edgewise.labels.regions import problems
 from edgewise.labels.schema import Schema
-from edgewise.learning.selection import SIMILAR, certainties, close, diverse_order, order, place
+from edgewise.learning.selection import place
 from edgewise.services.jobs import Progress
-from edgewise.services.store import Project, Rank, Release, Task, Version
-from edgewise.verbs.disagreement import is_newer, list_them, weigh
+from edgewise.services.store import Project, Rank, Release, Version
+from edgewise.verbs import arithmetic, rest
+from edgewise.verbs.disagreement import is_newer, list_them
 from edgewise.verbs.erasure import erase_tasks
 from edgewise.verbs.numbers.settled import note_changed
-from edgewise.verbs.scoring import Model, Scored, models_of, readable, scales_of, score
+from edgewise.verbs.placing import Run, ranks_in_order, release_name, score_tasks
+from edgewise.verbs.scoring import scales_of
 from edgewise.verbs.sync import NO_RELEASE, catch_up
 from edgewise.verbs.system import System, schema_of, source_of
-from edgewise.verbs.trust import asked
 
 log = logging.getLogger(__name__)
-HEAD_LEAST = 500
-HEAD_SHARE = 0.05
-HEAD_RANDOM = 500
-CHUNK, CHUNK_MOST, CHUNK_SHARE = 1000, 5000, 0.05
-COLD_HEAD = 0.5  # in the cold start the diverse head takes the scores below, what follows at random those above
-ENOUGH_PLACES = 50
+HEAD_COLD = 1000  # tasks that the first order begins with
+HEAD_LEAST, HEAD_SHARE = 2000, 0.05  # of the last order's hardest: nine of ten of the new top 100 (benchmarks/head.py)
+HEAD_RANDOM = 200
+SCORED = 500  # tasks that one worker scores at a time: what is lost when it is killed, and idle at the end
+CHUNK, CHUNK_MOST, CHUNK_SHARE = 1000, 5000, 0.05  # tasks that are pushed at a time
+NEARLY = 0.9  # of a chunk to push: some tasks cannot be read
 ON_SCREEN = timedelta(hours=1)  # nobody looks at one task for longer
 RELEASES_THERE_MOST = 6  # each is a prediction for every open task
-
-
-@dataclass(frozen=True)
-class Run:
-    """One ranking: of which project, with whose answers, into which release."""
-
-    system: System
-    project: Project
-    schema: Schema
-    source: str | None
-    version: Version | None
-    models: dict[str, Model]
-    release: Release
-    rng: np.random.Generator
-    chunk: int  # tasks that are scored and pushed at a time
-
-    @property
-    def name(self) -> str:
-        """The release as Label Studio knows it."""
-        return release_name(self.release.n)
-
-
-def release_name(n: int) -> str:
-    """What Label Studio sees in `model_version`."""
-    return f"ew-{n}"
 
 
 def numbers(names: Iterable[str]) -> list[int]:
@@ -93,6 +66,8 @@ def rank(system: System, project: Project, progress: Progress) -> None:
     note_changed(system, project, run.release.n)
     retire_older(run)
     list_them(system, project)
+    if arithmetic.is_wanted(system, project, version) and system.store.release(project.key, run.release.n).whole:
+        system.queue.enqueue(arithmetic.KIND, project.key)
     progress(1.0, f"{run.name} is active")
 
 
@@ -107,10 +82,9 @@ def open_run(system: System, project: Project, schema: Schema, version: Version 
         newest = system.store.new_release(project.key, source, schema.digest, above)
     if newest.state == "ranking":
         system.store.drop_ranks(project.key, newest.n)
-    # A baseline that nobody has examined gives way to the language model.
-    models = {} if version is None and source else models_of(system, project, schema, version)
     rng = np.random.default_rng([system.settings.seed, project.key, newest.n])
-    return Run(system, project, schema, source, version, models, newest, rng, chunk_of(system, project))
+    run = Run(system, project, schema, source, version, {}, newest, rng, chunk_of(system, project))
+    return replace(run, models=rest.answering(run))
 
 
 def chunk_of(system: System, project: Project) -> int:
@@ -126,12 +100,15 @@ def outdated(project: Project, release: Release, schema: Schema) -> bool:
 
 
 def rank_head(run: Run, progress: Progress) -> Run:
-    """Score what will probably be the top of the order, and keep its ranks, and on which scales the heads were put."""
+    """Score what will probably be the top of the order, and keep its ranks, and on which scales the heads were put.
+    Whoever is to help with the rest may begin to load the model."""
     store, key = run.system.store, run.project.key
     ids = head_of(run)
+    rest.ask_for_help(run.system, run.project, (store.counts(key)["open"] - len(ids)) // SCORED)
     scored_ids, scored, audit = score_tasks(run, ids, lambda done: progress(0.05 + 0.4 * done, "scoring the head"))
     ranks = ranks_in_order(run, scored_ids, scored, audit)
     store.save_ranks(key, run.release.n, ranks)
+    rest.cut(run, SCORED)
     release = store.update_release(key, run.release.n, state="pushing", scales=scales_of(scored.by_head))
     return replace(run, release=release)
 
@@ -140,89 +117,16 @@ def head_of(run: Run) -> list[int]:
     """The last order's hardest, some drawn at random, and the tasks that the last order did not know."""
     store, key = run.system.store, run.project.key
     ids = store.open_task_ids(key)
-    hardest = max(HEAD_LEAST, int(HEAD_SHARE * len(ids)))
-    if len(ids) <= hardest + HEAD_RANDOM or run.project.active_release is None:
-        return ids if len(ids) <= hardest + HEAD_RANDOM else run.rng.choice(ids, hardest + HEAD_RANDOM, False).tolist()
     last = run.project.active_release
+    if last is None:
+        return sorted(run.rng.choice(ids, min(HEAD_COLD, len(ids)), replace=False).tolist())
+    hardest = max(HEAD_LEAST, int(HEAD_SHARE * len(ids)))
     top = store.order(key, last, limit=hardest)
     new = store.unranked(key, last, limit=HEAD_LEAST)
     chosen = set(top) | set(new)
     others = [task for task in ids if task not in chosen]
     drawn = run.rng.choice(others, min(HEAD_RANDOM, len(others)), replace=False).tolist()
     return sorted(chosen | set(drawn))
-
-
-def score_tasks(run: Run, ids: Sequence[int], report: Any) -> tuple[list[Task], Scored, NDArray[Any]]:
-    """The readable ones of these tasks, what the models say of them, and which of them are audit tasks."""
-    store, key = run.system.store, run.project.key
-    tasks = list(store.tasks(key, ids).values())
-    good, bad = readable(run.schema, [task.data for task in tasks])
-    store.set_problems(key, {task.task_id: bad.get(position) for position, task in enumerate(tasks)})
-    kept = [tasks[position] for position in good]
-    scored = score(run.system, run.schema, run.models, [task.data for task in kept], report, run.release.scales)
-    if run.source and run.version is None:
-        scored = asked(run.system, run.project, run.schema, kept, scored)
-    scored = weigh(run.system, run.project, run.schema, kept, scored)
-    return kept, scored, np.array([task.audit for task in kept], dtype=bool)
-
-
-def ranks_in_order(run: Run, tasks: Sequence[Task], scored: Scored, audit: NDArray[Any]) -> list[Rank]:
-    """The head's order, written as scores: the k-th task gets the k-th smallest certainty."""
-    counts = run.system.store.counts(run.project.key)
-    done = counts["audit_labelled"]
-    placing: dict[str, Any] = {
-        "audit": audit,
-        "audit_fraction": run.system.settings.audit_fraction,
-        "labelled": (counts["labelled"] + done, done),
-        "rng": run.rng,
-    }
-    if scored.uncertainty is None:
-        sequence = diverse_order(scored.embeddings, **placing)
-        scores: NDArray[np.float64] = np.empty(len(tasks), dtype=np.float64)
-        scores[sequence] = COLD_HEAD * (np.arange(len(tasks)) + 1.0) / (len(tasks) + 1.0)
-    else:
-        placing |= {"similar": similar(run, scored), "urgent": scored.urgent}
-        sequence = order(urgency(scored), scored.embeddings, **placing)
-        scores = np.asarray(certainties(scored.uncertainty, sequence), dtype=np.float64)
-    return as_ranks(run, tasks, scored, scores)
-
-
-def urgency(scored: Scored) -> NDArray[np.float64]:
-    """By what the order goes, (n,): higher is sooner. What is kept and written into scores is the uncertainty."""
-    assert scored.uncertainty is not None
-    return scored.uncertainty if scored.priority is None else scored.priority
-
-
-def similar(run: Run, scored: Scored) -> float:
-    """How alike two tasks may be without standing apart in the order."""
-    choices = any(head.kind != "spans" for head in run.schema.heads)
-    return close(scored.embeddings, run.rng) if choices else SIMILAR
-
-
-def as_ranks(run: Run, tasks: Sequence[Task], scored: Scored, scores: NDArray[Any]) -> list[Rank]:
-    """One rank per task, checked as Label Studio will check it; a prediction that it would drop becomes an empty one.
-
-    Here, and only here, uncertainty has become Label Studio's score: lowest first.
-    """
-    ranks = []
-    hide_audit = not run.system.settings.audit_prelabel
-    for position, task in enumerate(tasks):
-        result = () if task.audit and hide_audit else tuple(scored.results[position])
-        faults = problems({"result": list(result), "score": float(scores[position])}, run.schema, task.data)
-        if faults:
-            log.error("task %s: a prediction that Label Studio would refuse: %s", task.task_id, "; ".join(faults))
-            result = ()
-        ranks.append(
-            Rank(
-                task_id=task.task_id,
-                uncertainty=None if scored.uncertainty is None else float(scored.uncertainty[position]),
-                score=float(scores[position]),
-                reason=scored.reasons[position],
-                result=result,
-                audit=task.audit,
-            )
-        )
-    return ranks
 
 
 def settle(run: Run) -> None:
@@ -235,17 +139,36 @@ def settle(run: Run) -> None:
         store.mark_pushed(key, n, [rank.task_id for rank in waiting if rank.task_id in carried])
 
 
-def push(run: Run, progress: Progress) -> None:
-    """Send all kept ranks that are not marked as pushed."""
+def push(run: Run, progress: Progress, least: int = 1) -> None:
+    """Send the kept ranks that are not marked as pushed, lowest score first; nothing if there are fewer than `least`.
+    What others add meanwhile waits for the next time."""
     store, key, n = run.system.store, run.project.key, run.release.n
-    waiting = store.unpushed(key, n)
-    for start in range(0, len(waiting), run.chunk):
-        chunk = waiting[start : start + run.chunk]
+    waiting = store.count_ranks(key, n, pushed=False)
+    if waiting < least:
+        return
+    for done in range(0, waiting, run.chunk):
+        chunk = apart(run, store.unpushed(key, n, min(run.chunk, waiting - done)))
         dropped = push_chunk(run, chunk)
         store.mark_pushed(key, n, [rank.task_id for rank in chunk])
         if dropped:
             log.warning("%d predictions of %s were not taken", len(dropped), run.name)
-        progress(0.5, f"{start + len(chunk)} predictions pushed to {run.name}")
+        progress(0.5, f"{done + len(chunk)} predictions pushed to {run.name}")
+
+
+def apart(run: Run, chunk: Sequence[Rank]) -> list[Rank]:
+    """The same ranks, kept anew where tasks that were pushed have their scores, or others of them: two tasks with one
+    score have no order. Who scores does not know of the others; here is one process."""
+    store, key, n = run.system.store, run.project.key, run.release.n
+    wanted, taken = np.array([rank.score for rank in chunk], dtype=np.float64), set[float]()
+    while True:
+        scores = place(np.array(sorted(taken)), wanted).tolist()
+        met = store.taken_scores(key, n, scores) - taken
+        if not met:
+            break
+        taken |= met
+    placed = [replace(rank, score=score) for rank, score in zip(chunk, scores, strict=True)]
+    store.save_ranks(key, n, [new for new, old in zip(placed, chunk, strict=True) if new.score != old.score])
+    return placed
 
 
 def push_chunk(run: Run, chunk: Sequence[Rank]) -> list[int]:
@@ -288,43 +211,20 @@ def count_head(run: Run, seconds: float) -> None:
 
 
 def rank_rest(run: Run, progress: Progress) -> None:
-    """Score and push, chunk by chunk, what the release does not hold yet, until a newer version serves."""
+    """Score what the release does not hold yet, chunk by chunk and with all help there is, and push it, until a newer
+    version serves."""
     store, key, n = run.system.store, run.project.key, run.release.n
     store.update_release(key, n, whole=False)
-    while ids := store.unranked(key, n, limit=run.chunk):
-        if source_of(store.project(key)) != run.source:
+    while left := rest.cut(run, SCORED):
+        if not rest.serves(run):
             return
-        tasks, scored, audit = score_tasks(run, ids, lambda done: progress(0.6, "scoring the rest"))
-        scores = place(np.array(store.taken_scores(key, n)), wanted_scores(run, scored, audit))
-        store.save_ranks(key, n, as_ranks(run, tasks, scored, scores))
-        push(run, progress)
+        rest.ask_for_help(run.system, run.project, left)
+        if not rest.score_next(run, progress):
+            rest.wait(progress)
+        push(run, progress, least=int(NEARLY * run.chunk))
+    push(run, progress)
+    rest.dismiss(run.system, run.project)
     store.update_release(key, n, whole=True)
-
-
-def wanted_scores(run: Run, scored: Scored, audit: NDArray[Any]) -> NDArray[np.float64]:
-    """Where tasks that join a release belong, (n,): by certainty, near-duplicates apart; audit tasks anywhere."""
-    if scored.uncertainty is None:
-        return np.asarray(run.rng.uniform(COLD_HEAD, 1.0, len(audit)), dtype=np.float64)
-    wanted: NDArray[np.float64] = 1 - scored.uncertainty
-    others = np.flatnonzero(~audit)
-    unsure, fraction = scored.uncertainty[others], run.system.settings.audit_fraction
-    placing: dict[str, Any] = {"audit": audit[others], "audit_fraction": fraction, "labelled": (0, 0), "rng": run.rng}
-    placing |= {"similar": similar(run, scored), "urgent": None if scored.urgent is None else scored.urgent[others]}
-    sequence = order(urgency(scored)[others], scored.embeddings[others], **placing)
-    wanted[others] = certainties(unsure, sequence)
-    if audit.any():
-        wanted[audit] = run.rng.choice(places(run, 1 - scored.uncertainty), int(audit.sum()))
-    return wanted
-
-
-def places(run: Run, certainty: NDArray[np.float64]) -> Sequence[float] | NDArray[np.float64]:
-    """Scores among which an audit task's is drawn: whatever the model thinks of itself must not show."""
-    if len(certainty) >= ENOUGH_PLACES:
-        return certainty
-    store, key, n = run.system.store, run.project.key, run.release.n
-    here = store.order(key, n)
-    drawn = run.rng.choice(here, ENOUGH_PLACES).tolist() if here else []
-    return [rank.score for rank in store.ranks(key, n, drawn).values()] or certainty
 
 
 def first_on_screen(releases: Iterable[Release], before: int) -> int:
@@ -341,7 +241,7 @@ def retire_older(run: Run) -> None:
     system, key = run.system, run.project.key
     kept = sorted(release.n for release in system.store.releases(key) if release.n <= run.release.n)[-2:]
     there = system.studio.model_versions(run.project.ls_id)
-    if there.get(run.name, 0) > len(system.store.taken_scores(key, run.release.n)):
+    if there.get(run.name, 0) > system.store.count_ranks(key, run.release.n):
         # A push that we gave up arrived after all, later than the next run asked what is there.
         system.studio.remove_doubles(run.project.ls_id, run.name)
     past = [n for n in numbers(there) if n < first_on_screen(system.store.releases(key), min(kept))]

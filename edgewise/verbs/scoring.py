@@ -28,6 +28,7 @@ from edgewise.learning.inference import (
     load_encoder,
     load_trained,
 )
+from edgewise.learning.inference.arithmetic import FLOAT32, machine
 from edgewise.services.store import Project, Version
 from edgewise.verbs.system import System, folder_name
 
@@ -72,18 +73,36 @@ def cache(system: System) -> ModelCache:
 
 
 def models_of(system: System, project: Project, schema: Schema, version: Version | None) -> dict[str, Model]:
-    """from_name -> the model that answers for this head; a head that nobody can answer for is missing."""
-    found = {head.from_name: model_of(system, project, head, version) for head in schema.heads}
+    """from_name -> the model that answers for this head, in the arithmetic that was chosen for it on this machine; a
+    head that nobody can answer for is missing."""
+    chosen = arithmetics_of(system, project, version)
+    found = {
+        head.from_name: model_of(system, project, head, version, arithmetic=chosen.get(head.from_name, FLOAT32))
+        for head in schema.heads
+    }
     return {name: model for name, model in found.items() if model is not None}
 
 
-def model_of(system: System, project: Project, head: Head, version: Version | None) -> Model | None:
-    """The version's model of this head if it learned these labels, else the baseline's, else None: never noise."""
+def arithmetics_of(system: System, project: Project, version: Version | None) -> dict[str, str]:
+    """from_name -> the arithmetic of each head of the version that was examined on a machine like this one."""
+    if version is None:
+        return {}
+    made = system.store.arithmetics(project.key, version.id)
+    return {one.head: one.choice for one in made if one.machine == machine().digest}
+
+
+def model_of(
+    system: System, project: Project, head: Head, version: Version | None, *, arithmetic: str = FLOAT32
+) -> Model | None:
+    """The version's model of this head if it learned these labels, else the baseline's, else None: never noise.
+
+    arithmetic: of the version's model; a baseline is examined by nobody, and computed in float32.
+    """
     settings = system.settings
     if version is not None and version.settings.get("heads", {}).get(head.from_name) == head.digest:
         folder = system.registry.folder(folder_name(project), version.id, head.from_name)
-        key = f"{project.key}/{version.id}/{head.from_name}"
-        return cache(system).get(key, lambda: load_trained(folder, head, max_length=settings.max_sequence_length))
+        key, length = f"{project.key}/{version.id}/{head.from_name}/{arithmetic}", settings.max_sequence_length
+        return cache(system).get(key, lambda: load_trained(folder, head, max_length=length, arithmetic=arithmetic))
     key = f"baseline/{settings.baseline_model_name}/{head.digest}"
     baseline = cache(system).get(
         key,

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgewise.services.store import Instructions, Job, LlmRun, Project, Version
 from edgewise.verbs.erasure import erased
-from edgewise.verbs.rank import release_name
+from edgewise.verbs.placing import release_name
 from edgewise.verbs.system import System, schema_of
 
 OUTDATED = "The serving version was trained for another labelling config: what it did not learn is not predicted."
@@ -43,6 +43,7 @@ def status(system: System, project: Project) -> Json:
         "model_version": version_summary(serving),
         "versions": [version_summary(version) for version in versions],
         "release": release_summary(system, project),
+        "arithmetic": arithmetic_summary(system, project),
         "language_model": llm_summary(system, project),
         "note": project.note or (OUTDATED if outdated else ""),
         "trouble": project.trouble,
@@ -186,6 +187,14 @@ def release_summary(system: System, project: Project) -> Json | None:
         "whole": release.whole,
         "tasks": system.store.pool_size(project.key, release.n),
     }
+
+
+def arithmetic_summary(system: System, project: Project) -> list[Json]:
+    """In which arithmetic each head of the serving version is computed, on which machine, and what was measured. A head
+    that nobody has examined yet is missing: it is computed in float32."""
+    made = system.store.arithmetics(project.key, project.serving) if project.serving else []
+    names = ("head", "choice", "reason", "figures")
+    return [{name: getattr(one, name) for name in names} | {"at": stamp(one.created_at)} for one in made]
 
 
 def job_summary(job: Job) -> Json:

@@ -24,6 +24,7 @@ DOING = {
     "sweep": "Looking for tasks that were deleted",
     "train": "Training a new version",
     "rank": "Putting the open tasks in order",
+    "score": "Helping with the order",  # score-1 and so on
     "prelabel": "The language model is labelling",
     "improve": "The language model and a small model teach each other",
     "plan": "Trying the language model on a few tasks",
@@ -204,7 +205,7 @@ def forecast(report: Json | None) -> Json | None:
 
 def doing(kind: str) -> str:
     """What a job of this kind does, in words."""
-    return DOING.get(kind, f"{kind} is running")
+    return DOING.get(re.sub(r"-[0-9]+$", "", kind), f"{kind} is running")
 
 
 def is_version(text: str) -> bool:

@@ -25,6 +25,14 @@ def test_status_tells_what_the_dashboard_shows() -> None:
     assert any("lies below zero" in line for line in lines)
 
 
+def test_status_tells_in_which_arithmetic_a_version_is_computed_and_why() -> None:
+    made = {"head": "label", "choice": "float32", "reason": "bfloat16 is only 0.68 times as fast"}
+    written = told(STATUS | {"arithmetic": [made | {"figures": {"machine": "Xeon, 2 cores"}}]}, NUMBERS)
+    line = "arithmetic of label: float32 (bfloat16 is only 0.68 times as fast) on Xeon, 2 cores"
+    assert line in written.splitlines()
+    assert "arithmetic" not in told(STATUS, NUMBERS)
+
+
 def test_status_of_a_new_project_says_that_nobody_can_tell() -> None:
     status = STATUS | {"language_model": None, "jobs": [], "model_version": None}
     written = told(status, {"held_out": {"tasks": 0, "enough": False}})

@@ -8,15 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edgewise.errors import Cancelled, Conflict, EdgewiseError, SettingsError, Unavailable
 from edgewise.labels.spans import Document, Span
-from edgewise.labels.windows import words
+from edgewise.labels.windows import encode, words
 from edgewise.learning import baseline
-from edgewise.learning.baseline import PACKAGED, fold, resolve
+from edgewise.learning.baseline import PACKAGED, fold, load_tokenizer, resolve
 from edgewise.learning.describe import describe
 from edgewise.learning.inference import ModelCache, Tagger, embed, load_baseline, load_trained
+from edgewise.learning.inference.encoder import ENOUGH, PADDING, alike
+from examples import wikigold
 from tests.learning.conftest import HEAD, LABELS, TINY_LENGTH, tagger_of
 from uncertainty import word_contributions
 
@@ -109,6 +113,25 @@ def test_no_texts_have_no_answer(tagger: Tagger) -> None:
 
 def test_a_word_that_the_tokenizer_drops_is_o(tagger: Tagger) -> None:
     assert tagger.tag(["Ada \ue000 Young"]).probabilities[1].tolist() == [1, 0, 0, 0, 0]
+
+
+@given(st.lists(st.integers(1, 128), max_size=200), st.integers(1, 40))
+def test_batches_are_alike_in_length_and_leave_nobody_out(lengths: list[int], most: int) -> None:
+    held = np.array(lengths, dtype=np.int64)
+    batches = [held[which] for which in alike(held, most)]
+    assert np.concatenate([np.zeros(0, np.int64), *batches]).tolist() == sorted(lengths)
+    for batch in batches:
+        assert 1 <= len(batch) <= most
+        padding = 1 - batch.sum() / (len(batch) * batch.max())
+        assert padding <= PADDING + 1e-9 or batch[:-1].sum() < ENOUGH
+
+
+def test_padding_of_real_sentences_stays_under_a_twentieth() -> None:
+    texts = [row["text"] for row in wikigold.rows("test")]
+    lengths = encode(texts, load_tokenizer(PACKAGED), 128, 32).lengths
+    tokens = [(len(which) * lengths[which].max(), lengths[which].sum()) for which in alike(lengths, 32)]
+    whole, real = np.sum(tokens, axis=0)
+    assert 1 - real / whole < 0.05
 
 
 def test_progress_rises_to_one_and_what_it_raises_ends_the_tagging(tagger: Tagger, documents: list[Document]) -> None:

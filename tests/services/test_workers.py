@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgewise.services.jobs import FAULTS, LocalQueue, RedisQueue
+from edgewise.services.jobs import FAULTS, HELPERS, LANE_OF, LocalQueue, RedisQueue
 from edgewise.services.store import Job, Store
 from edgewise.services.workers import Supervisor
 from tests.services.conftest import end, eventually
@@ -355,3 +355,16 @@ def test_a_redis_job_that_ignores_its_cancelling_is_killed(redis_house: House) -
     eventually(lambda: not lives(horse))
     after = redis_house.queue.enqueue("sync", 1)
     redis_house.becomes(after, "done")
+
+
+def test_workers_are_counted_as_idle_while_they_have_no_job(redis_house: House) -> None:
+    lane = LANE_OF[HELPERS[0]]
+    assert redis_house.queue.idle_workers(lane) == 0
+    for _ in range(2):
+        redis_house.start("redis")
+    eventually(lambda: redis_house.queue.idle_workers(lane) == 2)
+    redis_house.queue.enqueue(HELPERS[0], 1, args={"seconds": 4})
+    redis_house.runs(1)
+    eventually(lambda: redis_house.queue.idle_workers(lane) == 1)  # the sweep may have sent it twice
+    eventually(lambda: redis_house.queue.idle_workers(lane) == 2)
+    assert LocalQueue(redis_house.store).idle_workers(lane) == 0

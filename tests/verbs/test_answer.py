@@ -174,7 +174,7 @@ def test_samples_are_the_hardest_open_tasks_and_never_audit_tasks(known: Known) 
     assert answer["pool_size"] == 4
     assert [sample["above_threshold"] for sample in answer["samples"]] == [True, True, False, False]
     assert answer["samples"][0]["reason"] == "reason 1"
-    assert select_samples(known.system, known.project, 2, "boundary", None)["task_ids"] == [1, 2]
+    assert select_samples(known.system, known.project, 2, "spans", None)["task_ids"] == [1, 2]
     assert select_samples(known.system, known.project, None, None, 0.75)["task_ids"] == [1, 2]
     known.system.store.delete_tasks(known.key, [1])
     assert select_samples(known.system, known.project, 1, None, None)["task_ids"] == [2]

@@ -91,8 +91,8 @@ def test_a_task_is_asked_for_by_the_strategies_that_made_the_order(
     answer = select_samples(system, project, 5, "margin", None)
     assert len(answer["task_ids"]) == 5
     assert all(0 < sample["uncertainty"] < 1 for sample in answer["samples"])
-    assert select_samples(system, project, 5, "boundary", None) == answer
-    with pytest.raises(Conflict, match="'boundary' and 'margin'"):
+    assert select_samples(system, project, 5, "spans", None) == answer
+    with pytest.raises(Conflict, match="'margin' and 'spans'"):
         select_samples(system, project, 5, "mnlp", None)
     with pytest.raises(InputError, match="least_confidence"):
         select_samples(system, project, 5, "luck", None)

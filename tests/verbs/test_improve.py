@@ -21,7 +21,7 @@ from edgewise.services.jobs import Progress
 from edgewise.services.mirror import mirror
 from edgewise.services.store import Project
 from edgewise.verbs.improve import KIND, improve
-from edgewise.verbs.rank import release_name
+from edgewise.verbs.placing import release_name
 from edgewise.verbs.system import System
 from examples import banking77
 from tests.live.gold_model import GoldModel, serving_model

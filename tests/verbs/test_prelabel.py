@@ -19,8 +19,9 @@ from edgewise.errors import Conflict, SettingsError
 from edgewise.labels.spans import Document
 from edgewise.services.store import Prelabelled
 from edgewise.verbs import prelabel as verb
+from edgewise.verbs.placing import release_name
 from edgewise.verbs.private import refuse_endpoint
-from edgewise.verbs.rank import rank, release_name
+from edgewise.verbs.rank import rank
 from edgewise.verbs.status import llm_runs, status
 from tests.live.gold_model import GoldModel, serving_model
 from tests.studio_fixture import REPOSITORY

@@ -20,7 +20,8 @@ from edgewise.services.store import Project, Release
 from edgewise.services.studio import Studio
 from edgewise.verbs import rank as ranking
 from edgewise.verbs.answer import select_samples, version_name
-from edgewise.verbs.rank import rank, release_name
+from edgewise.verbs.placing import release_name
+from edgewise.verbs.rank import rank
 from edgewise.verbs.sync import sync
 from edgewise.verbs.system import System
 from examples.label_studio import RunningStudio
@@ -97,8 +98,9 @@ class World:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, size in {"HEAD_LEAST": 6, "HEAD_RANDOM": 4, "CHUNK": 8, "ON_SCREEN": timedelta(0)}.items():
-        monkeypatch.setattr(ranking, name, size)
+    sizes = {"HEAD_COLD": 10, "HEAD_LEAST": 6, "HEAD_RANDOM": 4, "CHUNK": 8, "SCORED": 8}
+    for name, value in {**sizes, "ON_SCREEN": timedelta(0)}.items():
+        monkeypatch.setattr(ranking, name, value)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +160,7 @@ DEATHS = [
     ("studio", "push_release", 0, True, "after a push that was not written down"),
     ("studio", "activate", 0, True, "when Label Studio has activated"),
     ("store", "update_project", 0, True, "between the two notes of the activation"),
-    ("store", "save_ranks", 1, True, "when a chunk of the rest is kept"),
+    ("store", "add_ranks", 0, True, "when a chunk of the rest is kept"),
     ("studio", "push_release", 3, True, "in the rest, after a push that was not written down"),
     ("store", "update_release", 3, False, "before the release counts as whole"),
 ]
@@ -229,7 +231,7 @@ def test_a_newer_version_cancels_the_rest_and_never_the_head(world: World, tiny_
         world.rank()
     head = world.active
     assert (head.state, head.whole, head.version) == ("active", False, None)
-    assert len(store.order(world.key, head.n)) == ranking.HEAD_LEAST + ranking.HEAD_RANDOM
+    assert len(store.order(world.key, head.n)) == ranking.HEAD_COLD
     assert "rank" in waiting(world.system, world.key)
     assert version_name(world.system, world.project) == "ew-live"
     world.rank()

@@ -23,6 +23,7 @@ from edgewise.learning.baseline import (
     resolve,
 )
 from edgewise.learning.describe import describe, describe_choice
+from edgewise.learning.inference.arithmetic import FLOAT32
 from edgewise.learning.inference.cache import ModelCache
 from edgewise.learning.inference.classification import MULTIPLE, Classified, Classifier, Meaning
 from edgewise.learning.inference.encoder import Encoder, Float32, Report
@@ -64,8 +65,9 @@ class Baseline:
         return self.model.nbytes if self.model else 0
 
 
-def load_trained(folder: Path, head: Head, *, max_length: int) -> Tagger | Classifier:
-    """The model that training wrote into `folder` for this head.
+def load_trained(folder: Path, head: Head, *, max_length: int, arithmetic: str = FLOAT32) -> Tagger | Classifier:
+    """The model that training wrote into `folder` for this head. arithmetic: one of `arithmetic.ARITHMETICS`; whatever
+    is to be judged or compared with another model is computed in float32.
 
     Raises SettingsError if it cannot be read, Conflict if it has learnt other labels or its weights are not whole.
     """
@@ -75,16 +77,18 @@ def load_trained(folder: Path, head: Head, *, max_length: int) -> Tagger | Class
     several = getattr(model.config, "problem_type", None) == MULTIPLE
     if missing or learnt != ours or several != (head.kind == "choices"):
         raise Conflict("The model on disk has learnt other labels, or is not whole.", "Train the project again.")
-    return model_for(head, model, load_tokenizer(str(folder)), max_length=max_length)
+    return model_for(head, model, load_tokenizer(str(folder)), max_length=max_length, arithmetic=arithmetic)
 
 
-def model_for(head: Head, model: Any, tokenizer: Any, *, max_length: int) -> Tagger | Classifier:
+def model_for(
+    head: Head, model: Any, tokenizer: Any, *, max_length: int, arithmetic: str = FLOAT32
+) -> Tagger | Classifier:
     """A classifier of transformers that has learnt exactly the head's labels, as one that answers for it."""
     if head.kind == "spans":
-        return Tagger(model, tokenizer, head.labels, max_length=max_length)
+        return Tagger(model, tokenizer, head.labels, max_length=max_length, arithmetic=arithmetic)
     thresholds = tuple(getattr(model.config, "thresholds", None) or ())
     meaning = Meaning(head.labels, head.kind == "choices", thresholds)
-    return Classifier(model, tokenizer, meaning, max_length=max_length)
+    return Classifier(model, tokenizer, meaning, max_length=max_length, arithmetic=arithmetic)
 
 
 def answers(

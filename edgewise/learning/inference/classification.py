@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgewise.labels.spans import Span, on_whole
 from edgewise.labels.windows import IntArray, Windows
+from edgewise.learning.inference.arithmetic import FLOAT32
 from edgewise.learning.inference.encoder import Encoder, Float32, Report, softmax
 
 HALF = 0.5  # the threshold of a label that has none of its own
@@ -56,8 +57,10 @@ class Meaning:
 class Classifier(Encoder):
     """A model that chooses among our labels. Safe to share between threads."""
 
-    def __init__(self, model: Any, tokenizer: Any, meaning: Meaning, *, max_length: int) -> None:
-        super().__init__(model, tokenizer, max_length=max_length)
+    def __init__(
+        self, model: Any, tokenizer: Any, meaning: Meaning, *, max_length: int, arithmetic: str = FLOAT32
+    ) -> None:
+        super().__init__(model, tokenizer, max_length=max_length, arithmetic=arithmetic)
         self.meaning = meaning
 
     @property

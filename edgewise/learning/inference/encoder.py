@@ -1,7 +1,7 @@
 """Texts of any length through a model, as overlapping windows: embeddings, and what its head says of each window.
 
-All arithmetic of the model is in `Encoder._run`, in 32-bit floats. Knows nothing of labels: what the head's numbers
-mean is the business of tagging.py and classification.py.
+All arithmetic of the model is in `Encoder._run`; what comes out of it are 32-bit floats, whatever it computes in. Knows
+nothing of labels: what the head's numbers mean is the business of tagging.py and classification.py.
 """
 
 import threading
@@ -12,21 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewise.labels.windows import IntArray, Windows, encode
+from edgewise.learning.inference.arithmetic import FLOAT32, computing, prepared
 
 Float32 = NDArray[np.float32]
 Report = Callable[[float], None]
 Read = Callable[[IntArray, NDArray[np.bool_], Float32], None]  # (b,) windows, (b, length) content, logits (b, …)
 Batch = tuple[IntArray, IntArray, NDArray[np.bool_]]
 
-CHUNK = 1024  # texts that are cut and sorted at a time: bounds memory, and padding is already next to nothing
+CHUNK = 1024  # texts that are cut and sorted at a time: bounds memory
+PADDING = 0.05  # of a batch at most
+ENOUGH = 256  # tokens of a batch: below, a forward pass costs more by the call than by the token
 OVERLAP = 4  # windows share a quarter of their length
 
 
 class Encoder:
-    """A model and its tokenizer, for embeddings. Safe to share between threads."""
+    """A model and its tokenizer, for embeddings. Safe to share between threads. arithmetic: one of ARITHMETICS."""
 
-    def __init__(self, model: Any, tokenizer: Any, *, max_length: int) -> None:
-        self._model = model.eval().float()
+    def __init__(self, model: Any, tokenizer: Any, *, max_length: int, arithmetic: str = FLOAT32) -> None:
+        self._model = prepared(model.eval(), arithmetic)
+        self.arithmetic = arithmetic
         self._tokenizer = tokenizer
         self._lock = threading.Lock()  # fast tokenizers are not re-entrant
         self._max_length = min(max_length, positions(model), tokenizer.model_max_length)
@@ -67,16 +71,16 @@ class Encoder:
         batch_size, report = how
         n_texts = len(windows.offsets) - 1
         sums, counts = np.zeros((n_texts, self._dim)), np.zeros(n_texts)
-        order = np.argsort(windows.lengths, kind="stable")
-        for start in range(0, len(order), batch_size):
-            which = order[start : start + batch_size]
+        done = 0
+        for which in alike(windows.lengths, batch_size):
             batch = windows.pad(which, self._tokenizer.pad_token_id or 0)
             pooled, logits = self._run(batch)
             if logits is not None:
                 read(which, batch[2], logits)
             np.add.at(sums, windows.text[which], pooled)
             np.add.at(counts, windows.text[which], batch[2].sum(axis=1))
-            report((start + len(which)) / len(order))
+            done += len(which)
+            report(done / len(windows.lengths))
         return _unit(sums / np.maximum(counts, 1)[:, None])
 
     def _by_word(
@@ -105,10 +109,27 @@ class Encoder:
 
         ids, mask, content = (torch.from_numpy(one).to(self._model.device) for one in batch)
         with torch.inference_mode():
-            answer = self._model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
-            pooled = (answer.hidden_states[-1] * content.unsqueeze(-1)).sum(dim=1)
+            with computing(self.arithmetic):
+                answer = self._model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+            pooled = (answer.hidden_states[-1].float() * content.unsqueeze(-1)).sum(dim=1)
             logits = getattr(answer, "logits", None)
-            return pooled.cpu().numpy(), None if logits is None else logits.cpu().numpy()
+            return pooled.cpu().numpy(), None if logits is None else logits.float().cpu().numpy()
+
+
+def alike(lengths: IntArray, most: int) -> Iterator[IntArray]:
+    """Positions in batches, shortest first: at most so many, and at most PADDING of a batch is no token once it has
+    ENOUGH of them."""
+    order = np.argsort(lengths, kind="stable")
+    start = tokens = 0
+    for end, length in enumerate(lengths[order].tolist()):
+        whole = (end - start + 1) * length
+        is_wasteful = tokens >= ENOUGH and whole - tokens - length > PADDING * whole
+        if end - start == most or is_wasteful:
+            yield order[start:end]
+            start, tokens = end, 0
+        tokens += length
+    if start < len(order):
+        yield order[start:]
 
 
 def softmax(logits: Float32) -> Float32:

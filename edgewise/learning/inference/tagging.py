@@ -11,6 +11,7 @@ import numpy as np
 
 from edgewise.labels.spans import Span
 from edgewise.labels.windows import UNREAD, IntArray, spans_of_texts
+from edgewise.learning.inference.arithmetic import FLOAT32
 from edgewise.learning.inference.encoder import Encoder, Float32, Report, softmax
 
 
@@ -38,9 +39,16 @@ class Tagger(Encoder):
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, labels: Sequence[str], *, max_length: int, matrix: Float32 | None = None
+        self,
+        model: Any,
+        tokenizer: Any,
+        labels: Sequence[str],
+        *,
+        max_length: int,
+        matrix: Float32 | None = None,
+        arithmetic: str = FLOAT32,
     ) -> None:
-        super().__init__(model, tokenizer, max_length=max_length)
+        super().__init__(model, tokenizer, max_length=max_length, arithmetic=arithmetic)
         self.labels = tuple(labels)
         self._matrix = matrix
 

@@ -4,8 +4,10 @@
 Each module has the queries of one theme and builds on the one before; `Store` is the last.
 """
 
-from edgewise.services.store.improvements import Improvements
+from edgewise.services.store.arithmetics import Arithmetics
 from edgewise.services.store.records import (
+    Arithmetic,
+    Chunk,
     Improvement,
     Instructions,
     Job,
@@ -25,11 +27,13 @@ from edgewise.services.store.records import (
 )
 
 
-class Store(Improvements):
+class Store(Arithmetics):
     """The database: every query of ours is a method. Share one between threads; each process makes its own."""
 
 
 __all__ = [
+    "Arithmetic",
+    "Chunk",
     "Improvement",
     "Instructions",
     "Job",

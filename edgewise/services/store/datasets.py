@@ -11,7 +11,7 @@ from sqlalchemy import Connection, and_, select
 from edgewise.errors import NotFound
 from edgewise.labels.datasets import Content, DatasetRow, DatasetVersion, content_of, counted, row_of
 from edgewise.services.store.database import WRITE_CHUNK, chunks, now
-from edgewise.services.store.queue import JobsTable
+from edgewise.services.store.rank_chunks import RankChunks
 from edgewise.services.store.tables import (
     annotations,
     dataset_contents,
@@ -23,7 +23,7 @@ from edgewise.services.store.tables import (
 )
 
 
-class Datasets(JobsTable):
+class Datasets(RankChunks):
     """Queries on dataset versions."""
 
     def add_dataset(

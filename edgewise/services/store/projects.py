@@ -11,6 +11,7 @@ from edgewise.services.store.database import CHUNK, Database, read_as
 from edgewise.services.store.records import Project
 from edgewise.services.store.tables import (
     annotations,
+    arithmetics,
     dataset_contents,
     dataset_rows,
     datasets,
@@ -22,8 +23,10 @@ from edgewise.services.store.tables import (
     llm_runs,
     llm_texts,
     people,
+    pools,
     prelabels,
     projects,
+    rank_chunks,
     ranks,
     releases,
     reports,
@@ -39,6 +42,8 @@ CHILDREN = (
     *(prelabels, llm_answers, llm_texts, llm_demonstrations, llm_runs, improvements, instructions, reports),
     *(dataset_contents, dataset_rows, datasets),
     *(
+        rank_chunks,
+        pools,
         ranks,
         suggestions,
         annotations,
@@ -47,6 +52,7 @@ CHILDREN = (
         snapshot_rows,
         snapshots,
         version_predictions,
+        arithmetics,
         versions,
         releases,
     ),

@@ -19,6 +19,7 @@ from edgewise.services.store.reports import Reports
 from edgewise.services.store.tables import jobs, projects
 
 ALWAYS = {"connect", "forget", "doctor", "pause", "resume"}  # kinds that run for a project that is paused or gone
+HELPERS_LANE = "score"
 KEPT = timedelta(days=7)  # how long a job that has ended is remembered
 
 _sibling = jobs.alias("sibling")
@@ -175,6 +176,13 @@ class JobsTable(Reports):
             running = jobs.select().where(jobs.c.state == "running").order_by(jobs.c.started_at)
             return [read_as(Job, row) for row in connection.execute(running)]
 
+    def unfinished_jobs(self, key: int, lane: str | None = None) -> list[Job]:
+        """The project's jobs that wait or run, oldest first; in one lane where given."""
+        mine = and_(jobs.c.project_key == key, jobs.c.state.in_(("queued", "running")))
+        query = jobs.select().where(mine if lane is None else and_(mine, jobs.c.lane == lane))
+        with self._read() as connection:
+            return [read_as(Job, row) for row in connection.execute(query.order_by(jobs.c.created_at, jobs.c.id))]
+
     def job_counts(self) -> dict[tuple[str, str], int]:
         """How many jobs we remember, by kind and state."""
         query = select(jobs.c.kind, jobs.c.state, func.count()).group_by(jobs.c.state, jobs.c.kind)
@@ -182,8 +190,9 @@ class JobsTable(Reports):
             return {(kind, state): int(count) for kind, state, count in connection.execute(query)}
 
     def waiting_s(self) -> float:
-        """Seconds for which a job could have started by now and has not: of the one that waits longest, 0 if none."""
-        due = _due().subquery()
+        """Seconds for which a job could have started by now and has not: of the one that waits longest, 0 if none.
+        Helpers are not meant: nothing waits for them."""
+        due = _due().where(jobs.c.lane != HELPERS_LANE).subquery()
         with self._read() as connection:
             since = connection.execute(select(func.min(func.coalesce(due.c.run_after, due.c.created_at)))).scalar_one()
         return 0.0 if since is None else max(0.0, (now() - since).total_seconds())

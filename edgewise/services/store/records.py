@@ -103,6 +103,21 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """In which arithmetic a head of a version is computed on a machine, and why. machine, architecture: digests;
+    figures: what was measured, empty where nothing had to be; `created_at` is set by the store."""
+
+    version: str
+    head: str
+    machine: str
+    architecture: str
+    choice: str
+    reason: str
+    figures: Json = field(default_factory=dict)
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Release:
     """What Label Studio sees as `ew-<n>`. state: ranking, pushing, active or retired; `whole` once all are pushed;
     schema_digest: of the labelling config that its predictions are made for. scales: from_name -> quantiles of a head's
@@ -132,6 +147,14 @@ class Rank:
     result: tuple[Json, ...] = ()
     audit: bool = False
     pushed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Tasks of a ranking that one worker scores: those without a rank from the id `first` to the id `last`."""
+
+    first: int
+    last: int
 
 
 @dataclass(frozen=True, slots=True)

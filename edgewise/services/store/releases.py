@@ -1,7 +1,7 @@
 """Releases and the rank of each task in them. Higher `uncertainty` is less sure; the lowest `score` is
 labelled first."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Select, and_, case, func, select
 from edgewise.errors import NotFound
 from edgewise.services.store.database import CHUNK, WRITE_CHUNK, chunks, now, read_as
 from edgewise.services.store.records import Rank, Release
-from edgewise.services.store.tables import projects, ranks, releases, tasks
+from edgewise.services.store.tables import projects, rank_chunks, ranks, releases, tasks
 from edgewise.services.store.training import Training
 
 RANK_COLUMNS = [ranks.c[f.name] for f in fields(Rank)]
@@ -57,6 +57,13 @@ class Releases(Training):
     def save_ranks(self, key: int, n: int, new: Iterable[Rank]) -> None:
         """Keep ranks of a release, in small steps. Again is harmless: a rank stays pushed. Those of tasks that are
         not here (any more) are left out."""
+        self._keep_ranks(key, n, new, keep=("pushed",))
+
+    def add_ranks(self, key: int, n: int, new: Iterable[Rank]) -> None:
+        """The same, but a task that has a rank in the release keeps it: it may have been pushed by now."""
+        self._keep_ranks(key, n, new, keep=ranks.columns.keys())
+
+    def _keep_ranks(self, key: int, n: int, new: Iterable[Rank], keep: Container[str]) -> None:
         for some in chunks(new, WRITE_CHUNK):
             by_id = {rank.task_id: rank for rank in some}
             with self._write() as connection:
@@ -69,7 +76,8 @@ class Releases(Training):
                 rows = [
                     asdict(by_id[i]) | who | {"result": list(by_id[i].result), "open": is_open} for i, is_open in here
                 ]
-                self._put(connection, ranks, rows, keep=("pushed",))
+                with self._recounting(connection, key, by_id):
+                    self._put(connection, ranks, rows, keep)
 
     def ranks(self, key: int, n: int, ids: Iterable[int]) -> dict[int, Rank]:
         """The ranks of these tasks in the release, by task id; a task without one is missing."""
@@ -110,25 +118,37 @@ class Releases(Training):
         with self._read() as connection:
             return list(connection.execute(mine.order_by(ranks.c.score, ranks.c.task_id).limit(limit)).scalars())
 
-    def unranked(self, key: int, n: int, limit: int) -> list[int]:
-        """Open tasks that the release has no rank of, ascending; those that cannot be predicted are left out."""
+    def unranked(
+        self, key: int, n: int, limit: int | None = None, *, above: int | None = None, upto: int | None = None
+    ) -> list[int]:
+        """Open tasks that the release has no rank of, ascending; those that cannot be predicted are left out. Only
+        those with an id greater than `above`, and not greater than `upto`, where given."""
         same = and_(ranks.c.project_key == key, ranks.c.release == n, ranks.c.task_id == tasks.c.task_id)
         mine = (
             select(tasks.c.task_id)
             .where(tasks.c.project_key == key, tasks.c.open.is_(True), tasks.c.problem.is_(None))
             .where(~select(ranks.c.task_id).where(same).exists())
         )
+        if above is not None:
+            mine = mine.where(tasks.c.task_id > above)
+        if upto is not None:
+            mine = mine.where(tasks.c.task_id <= upto)
         with self._read() as connection:
             return list(connection.execute(mine.order_by(tasks.c.task_id).limit(limit)).scalars())
 
-    def taken_scores(self, key: int, n: int) -> list[float]:
-        """All scores of the release, ascending: a task that joins it needs another one."""
-        with self._read() as connection:
-            return list(connection.execute(select(ranks.c.score).where(_of(key, n)).order_by(ranks.c.score)).scalars())
+    def taken_scores(self, key: int, n: int, among: Iterable[float]) -> set[float]:
+        """Which of these scores tasks have that were pushed: another one needs another."""
+        found: set[float] = set()
+        both = (True, False)  # so that the index is of use
+        for some in chunks(among):
+            mine = and_(_of(key, n), ranks.c.open.in_(both), ranks.c.audit.in_(both), ranks.c.score.in_(some))
+            with self._read() as connection:
+                found.update(connection.execute(select(ranks.c.score).where(mine, ranks.c.pushed)).scalars())
+        return found
 
-    def pool_size(self, key: int, n: int) -> int:
-        """How many tasks `hardest` chooses from."""
-        return self._count(_of(key, n), ranks.c.open.is_(True), ranks.c.audit.is_(False))
+    def count_ranks(self, key: int, n: int, *, pushed: bool | None = None) -> int:
+        """How many ranks the release has; of them those that were pushed, or were not, where given."""
+        return self._count(_of(key, n), *([] if pushed is None else [ranks.c.pushed.is_(pushed)]))
 
     def count_above(self, key: int, n: int, threshold: float) -> int:
         """How many of them are at least so uncertain."""
@@ -140,10 +160,12 @@ class Releases(Training):
             return int(connection.execute(select(func.count()).select_from(ranks).where(*wanted)).scalar_one())
 
     def drop_ranks(self, key: int, n: int) -> None:
-        """Forget the ranks of a release, in small steps."""
+        """Forget the ranks of a release, in small steps, and what is left of its chunks."""
+        self._delete(rank_chunks.delete().where(rank_chunks.c.project_key == key, rank_chunks.c.release == n))
         some = select(ranks.c.task_id).where(_of(key, n)).limit(CHUNK).scalar_subquery()
         while self._delete(ranks.delete().where(_of(key, n), ranks.c.task_id.in_(some))):
             pass
+        self._begin_pool(key, n)
 
 
 def _of(key: int, n: int) -> ColumnElement[bool]:

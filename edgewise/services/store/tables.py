@@ -154,6 +154,21 @@ versions = Table(
     Column("code", Text, nullable=False),  # of Edgewise
 )
 
+arithmetics = Table(
+    "arithmetics",  # in which each head of a version is computed, on which machine
+    metadata,
+    _project_key(primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("head", CleanText, primary_key=True),
+    Column("machine", Text, primary_key=True),
+    Column("architecture", Text, nullable=False),
+    Column("choice", Text, nullable=False),
+    Column("reason", CleanText, nullable=False),
+    Column("figures", JsonText, nullable=False),
+    Column("created_at", Instant, nullable=False),
+)
+Index("arithmetics_standing", arithmetics.c.architecture, arithmetics.c.machine)
+
 version_predictions = Table(
     "version_predictions",
     metadata,
@@ -229,6 +244,25 @@ _release, _place = (ranks.c.project_key, ranks.c.release), (ranks.c.score, ranks
 # Whole, not partial: without statistics SQLite would take any other index that begins the same.
 Index("ranks_hardest", *_release, ranks.c.open, ranks.c.audit, *_place, ranks.c.uncertainty)
 Index("ranks_unpushed", *_release, *_place, **_partial(ranks.c.pushed.is_(False)))
+
+rank_chunks = Table(
+    "rank_chunks",  # of the rest of a release, from the first task's id to the last one's; one that is done goes
+    metadata,
+    _project_key(primary_key=True),
+    Column("release", Integer, primary_key=True, autoincrement=False),
+    Column("first", BigInteger, primary_key=True, autoincrement=False),
+    Column("last", BigInteger, nullable=False),
+    Column("holder", Text),  # a job's id; no foreign key: it holds as long as this attempt of it runs
+    Column("attempt", Integer),
+)
+
+pools = Table(
+    "pools",
+    metadata,
+    _project_key(primary_key=True),
+    Column("release", Integer, primary_key=True, autoincrement=False),
+    Column("size", BigInteger, nullable=False),
+)
 
 llm_answers = Table(
     "llm_answers",

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, select
 
 from edgewise.labels.annotations import Annotation
 from edgewise.services.store.database import CHUNK, chunks, read_as
-from edgewise.services.store.projects import Projects
+from edgewise.services.store.pools import Pools
 from edgewise.services.store.records import Task
 from edgewise.services.store.tables import (
     annotations,
@@ -30,7 +30,7 @@ TASK_COLUMNS = [tasks.c[f.name] for f in fields(Task)]
 Known = dict[int, tuple[str, bool | None]]  # task id -> text_key, audit: None while its text was never fetched
 
 
-class Tasks(Projects):
+class Tasks(Pools):
     """Queries on tasks."""
 
     def upsert_tasks(self, key: int, new: Sequence[Task], annotated: Mapping[int, Sequence[Annotation]]) -> set[int]:
@@ -52,8 +52,9 @@ class Tasks(Projects):
             rows = [_task_row(key, task, after[i], known) for i, task in sorted(by_id.items())]
             self._put(connection, tasks, rows, keep=("open",))
             for some in chunks(retexted):
-                for table in (ranks, prelabels, llm_demonstrations, version_predictions):
-                    connection.execute(table.delete().where(table.c.project_key == key, table.c.task_id.in_(some)))
+                with self._recounting(connection, key, some):
+                    for table in (ranks, prelabels, llm_demonstrations, version_predictions):
+                        connection.execute(table.delete().where(table.c.project_key == key, table.c.task_id.in_(some)))
             self._replace_annotations(connection, key, {i: after[i] for i in sorted(retold)})
             self._refresh_open(connection, key, by_id)
         return retold | retexted | (by_id.keys() - known.keys())
@@ -107,7 +108,8 @@ class Tasks(Projects):
             mine = (tasks.c.project_key == key) & tasks.c.task_id.in_(some)
             connection.execute(tasks.update().where(mine, tasks.c.open != is_open).values(open=is_open))
             ranked = (ranks.c.project_key == key) & ranks.c.task_id.in_(some)
-            connection.execute(ranks.update().where(ranked, ranks.c.open != theirs).values(open=theirs))
+            with self._recounting(connection, key, some):
+                connection.execute(ranks.update().where(ranked, ranks.c.open != theirs).values(open=theirs))
 
     def delete_tasks(self, key: int, ids: Iterable[int]) -> None:
         """Forget these tasks, their annotations, their ranks, what versions said of them, and what they say in dataset
@@ -115,9 +117,11 @@ class Tasks(Projects):
         said = version_predictions
         for some in chunks(ids):
             with self._write() as connection:
+                self._hold(connection, key)
                 self._erase_contents(connection, key, some)
                 connection.execute(said.delete().where(said.c.project_key == key, said.c.task_id.in_(some)))
-                connection.execute(tasks.delete().where(tasks.c.project_key == key, tasks.c.task_id.in_(some)))
+                with self._recounting(connection, key, some):
+                    connection.execute(tasks.delete().where(tasks.c.project_key == key, tasks.c.task_id.in_(some)))
 
     def _erase_contents(self, connection: Connection, key: int, ids: Sequence[int]) -> None:
         """Erase the contents of these tasks in all versions, unless another task that is there says just the same."""

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from edgewise.errors import EdgewiseError, NotFound
 from edgewise.learning.presence import find_base
 from edgewise.services.reach import reach_mlflow, reach_redis
+from edgewise.services.store.queue import HELPERS_LANE
 from edgewise.verbs.doctor.finding import Check, Finding, fault, fine, skipped
 from edgewise.verbs.doctor.scene import Scene
 from edgewise.verbs.system import folder_name
@@ -34,8 +35,8 @@ def redis(scene: Scene) -> Finding:
 
 
 def worker(scene: Scene) -> Finding:
-    """Told by a job that could run, and has waited for a minute while none of its kind runs."""
-    due = [job for job in scene.store.due_jobs(limit=20) if job.error is None]
+    """Told by a job that could run, and has waited for a minute while none of its kind runs. Helpers are not missed."""
+    due = [job for job in scene.store.due_jobs(limit=20) if job.error is None and job.lane != HELPERS_LANE]
     busy = {job.lane for job in scene.store.running_jobs()}
     since = datetime.now(UTC) - WAITED_LONG
     stuck = [job for job in due if job.lane not in busy and (job.run_after or job.created_at) < since]

@@ -15,7 +15,7 @@ from edgewise.verbs.doctor.finding import Report
 from edgewise.verbs.doctor.project import LEADING_TO_ORDER, hooks_here
 from edgewise.verbs.doctor.scene import Scene
 from edgewise.verbs.places import login, webhook_of
-from edgewise.verbs.rank import release_name
+from edgewise.verbs.placing import release_name
 from edgewise.verbs.system import System
 
 PATIENCE_S = 120.0

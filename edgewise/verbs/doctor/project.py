@@ -11,7 +11,7 @@ from edgewise.labels.texts import address_of, text_of
 from edgewise.verbs.doctor.finding import Check, Finding, fault, fine, skipped
 from edgewise.verbs.doctor.scene import Scene
 from edgewise.verbs.places import SAMPLING, same_place, webhook_of
-from edgewise.verbs.rank import release_name
+from edgewise.verbs.placing import release_name
 from edgewise.verbs.system import schema_of
 from edgewise.web.wire import EVENTS, SECRET_HEADER
 

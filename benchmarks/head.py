@@ -1,0 +1,135 @@
+"""How much of the final order's top 100 was in the head of a release: what people label by before the rest is scored.
+
+    python -m benchmarks.head [DATA] [--sets wnut17 snips_slots ncbi_disease] [--seeds 2]
+
+The pool is all of a data set's texts. A version is trained on 40 of them, drawn at random, the next ones on 100 and
+200: what is added is the hardest by the version before, with gold labels. The head is what edgewise.verbs.rank chooses
+for a version's release, which knows the order of the version before only; the final top 100 are the hardest by the
+version itself. "by_chance" is the share that as many tasks drawn at random would hold, "if_hardest" what it would be
+if the head had so many of the last order's hardest, and nothing drawn. Orders are by uncertainty alone. The result goes
+to benchmarks/results/head.json.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve whoever shares the cores
+
+import numpy as np
+from numpy.typing import NDArray
+
+import llm_prelabel
+import uncertainty
+from benchmarks.coverage import read
+from edgewise.labels.schema import Head, Schema
+from edgewise.labels.spans import Document
+from edgewise.learning.baseline import PACKAGED
+from edgewise.learning.inference import Tagger, load_trained
+from edgewise.learning.selection import certainties
+from edgewise.learning.training import Recipe, train
+from edgewise.services.store import Rank, Task
+from edgewise.settings import Settings
+from edgewise.verbs.placing import Run
+from edgewise.verbs.rank import head_of
+from edgewise.verbs.system import System
+from model import uncertainty_functions
+
+ROOT = Path(__file__).resolve().parents[1]
+OUT = ROOT / "benchmarks" / "results" / "head.json"
+DATA = ROOT.parent / "shared" / "data"
+SIZES, TOP = (40, 100, 200), 100
+LARGER = (500, 1000, 2000, 3000)
+
+Floats = NDArray[np.float64]
+
+
+def versions(pool: list[Document], seed: int) -> Iterator[tuple[set[int], Floats]]:
+    """What each version was taught, and the uncertainty of every text by it."""
+    labels = tuple(sorted({span.label for one in pool for span in one.spans}))
+    head, recipe = Head("label", "text", "text", labels), Recipe(seed=seed)
+    order = np.random.default_rng(seed).permutation(len(pool)).tolist()
+    done: list[int] = []
+    with tempfile.TemporaryDirectory(prefix="edgewise-head-") as name:
+        for size in SIZES:
+            done += [one for one in order if one not in set(done)][: size - len(done)]
+            folder = Path(name) / str(size)
+            train([pool[one] for one in done], head, PACKAGED, folder, recipe, report=lambda _: None)
+            tagger = load_trained(folder, head, max_length=128)
+            assert isinstance(tagger, Tagger)
+            said = tagger.tag([one.text for one in pool])
+            unsure = uncertainty.SCORES[uncertainty.DEFAULT](said.probabilities, said.offsets)
+            order = hardest(np.asarray(unsure, dtype=np.float64))
+            yield set(done), np.asarray(unsure, dtype=np.float64)
+
+
+def hardest(unsure: Floats) -> list[int]:
+    """All texts, hardest first."""
+    found: list[int] = np.argsort(-unsure, kind="stable").tolist()
+    return found
+
+
+def head(labelled: set[int], unsure: Floats, seed: int) -> set[int]:
+    """What a ranking takes as the head of the second release."""
+    with tempfile.TemporaryDirectory(prefix="edgewise-head-") as folder:
+        system = System(Settings(data_dir=Path(folder), seed=seed), uncertainty_functions(), llm_prelabel.prelabel)
+        store = system.store
+        key = store.record_project(system.address, 1, "now").key
+        still = [one for one in range(len(unsure)) if one not in labelled]
+        store.upsert_tasks(key, [Task(one, {}, str(one)) for one in still], {})
+        first, second = (store.new_release(key, None, "schema") for _ in range(2))
+        scores = certainties(unsure[still], np.argsort(-unsure[still], kind="stable"))
+        ranks = [Rank(one, float(unsure[one]), float(score)) for one, score in zip(still, scores, strict=True)]
+        store.save_ranks(key, first.n, ranks)
+        project = store.update_project(key, active_release=first.n)
+        rng = np.random.default_rng([seed, key, second.n])
+        chosen = head_of(Run(system, project, Schema((), ()), None, None, {}, second, rng))
+        store.close()
+    return set(chosen)
+
+
+def recall(pool: list[Document], seed: int) -> Iterator[dict[str, Any]]:
+    """The shares of one set and seed: for each version but the first."""
+    for (_, before), (labelled, after) in pairwise(versions(pool, seed)):
+        chosen = head(labelled, before, seed)
+        last, final = ([one for one in hardest(unsure) if one not in labelled] for unsure in (before, after))
+        top = set(final[:TOP])
+        yield {
+            "labelled": len(labelled),
+            "tasks": len(final),
+            "head": len(chosen),
+            "held": len(chosen & top) / TOP,
+            "by_chance": round(len(chosen) / len(final), 3),
+            "if_hardest": {str(size): len(set(last[:size]) & top) / TOP for size in LARGER},
+        }
+
+
+def main() -> None:
+    """Measure, print and keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, nargs="?", default=DATA)
+    parser.add_argument("--sets", nargs="+", default=["wnut17", "snips_slots", "ncbi_disease"])
+    parser.add_argument("--seeds", type=int, default=2)
+    given = parser.parse_args()
+    found: dict[str, Any] = {}
+    for name in given.sets:
+        pool = [one for split in ("train", "dev", "test") for one in read(given.data / name / f"{split}.jsonl")]
+        cells = [one for seed in range(given.seeds) for one in recall(pool, seed)]
+        means = {size: round(mean(one["held"] for one in cells if one["labelled"] == size), 3) for size in SIZES[1:]}
+        found[name] = {"releases": cells, "held": means}
+    result = {"top": TOP, "sets": found}
+    staged = OUT.with_suffix(".tmp")
+    staged.write_text(json.dumps(result, indent=2) + "\n")
+    staged.replace(OUT)
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""Chunks of a ranking: which tasks are still to be scored, and which job is at it.
+
+A chunk is held by one attempt of a job, as long as that runs; who ends without a word, and is no longer counted as
+running, has given it back. Knows nothing of scores.
+"""
+
+from sqlalchemy import ColumnElement, and_, func, select
+
+from edgewise.services.store.database import chunks, read_as
+from edgewise.services.store.queue import JobsTable
+from edgewise.services.store.records import Chunk, Job
+from edgewise.services.store.tables import jobs, rank_chunks
+
+CLAIM = ("holder", "attempt")
+
+
+class RankChunks(JobsTable):
+    """Queries on chunks of rankings."""
+
+    def cut_chunks(self, key: int, n: int, size: int, most: int) -> None:
+        """At most so many new chunks, of `size` tasks each, of what has no rank in the release and lies above all
+        chunks that are there."""
+        with self._read() as connection:
+            last = connection.execute(select(func.max(rank_chunks.c.last)).where(_of(key, n))).scalar_one()
+        ids = self.unranked(key, n, size * most, above=last)
+        rows = [
+            {"project_key": key, "release": n, "first": some[0], "last": some[-1], "holder": None, "attempt": None}
+            for some in chunks(ids, size)
+        ]
+        if rows:
+            with self._write() as connection:
+                self._hold(connection, key)
+                self._put(connection, rank_chunks, rows, keep=rank_chunks.columns.keys())
+
+    def count_chunks(self, key: int, n: int) -> int:
+        """How many chunks of the release are not done, held ones too."""
+        with self._read() as connection:
+            counting = select(func.count()).select_from(rank_chunks).where(_of(key, n))
+            return int(connection.execute(counting).scalar_one())
+
+    def claim_chunk(self, key: int, n: int, job: Job) -> Chunk | None:
+        """The first chunk that no running attempt of a job holds; it is this attempt's from now on. None without."""
+        held = select(jobs.c.id).where(
+            jobs.c.id == rank_chunks.c.holder, jobs.c.state == "running", jobs.c.attempts == rank_chunks.c.attempt
+        )
+        claimable = rank_chunks.select().where(_of(key, n), ~held.exists()).order_by(rank_chunks.c.first).limit(1)
+        while True:
+            with self._write() as connection:
+                found = connection.execute(claimable).one_or_none()
+                if found is None:
+                    return None
+                # Not by a lock: PostgreSQL does not look at `jobs` again when somebody claimed it at this moment.
+                as_seen = (rank_chunks.c[name].is_not_distinct_from(found._mapping[name]) for name in CLAIM)
+                mine = rank_chunks.update().where(_of(key, n), rank_chunks.c.first == found.first, *as_seen)
+                if connection.execute(mine.values(holder=job.id, attempt=job.attempts)).rowcount:
+                    return read_as(Chunk, found)
+
+    def end_chunk(self, key: int, n: int, chunk: Chunk) -> None:
+        """All of this chunk is done."""
+        self._delete(rank_chunks.delete().where(_of(key, n), rank_chunks.c.first == chunk.first))
+
+
+def _of(key: int, n: int) -> ColumnElement[bool]:
+    return and_(rank_chunks.c.project_key == key, rank_chunks.c.release == n)

@@ -1,0 +1,120 @@
+"""The rest of an order, behind its head: cut into chunks, which any worker on any machine may score.
+
+The ranking itself takes chunks too, so that one worker alone does without help; jobs of the lane "score" help it while
+workers are idle. A chunk belongs to a job as long as that runs: killed, only its chunk is scored again. Knows nothing
+of Label Studio: only the ranking pushes, and it alone sees to it that no two tasks have the same score.
+"""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+
+from edgewise.learning.selection import place
+from edgewise.services.jobs import HELPERS, Progress
+from edgewise.services.store import Project
+from edgewise.services.store.queue import HELPERS_LANE
+from edgewise.verbs.placing import Run, as_ranks, score_tasks, wanted_scores
+from edgewise.verbs.scoring import Model, models_of
+from edgewise.verbs.system import System, schema_of, source_of
+
+AHEAD = 128  # chunks that are cut at a time: so many workers find one, and no list is as long as the pool
+ALONE = 4  # chunks that are not worth another process
+LOOK_EVERY_S = 0.25
+PATIENCE_S = 1.0  # so long may another job wait for a worker that helps
+
+
+def cut(run: Run, size: int) -> int:
+    """How many chunks are left; new ones, of so many tasks, are made while there are few."""
+    store, key, n = run.system.store, run.project.key, run.release.n
+    left = store.count_chunks(key, n)
+    if left >= AHEAD:
+        return left
+    store.cut_chunks(key, n, size, AHEAD)
+    return store.count_chunks(key, n)
+
+
+def score_next(run: Run, progress: Progress) -> bool:
+    """Take the first chunk that nobody is at, and keep the ranks of its tasks; False if there is none.
+
+    What is drawn at random in it is drawn alike whoever does it, and however often.
+    """
+    store, key, n = run.system.store, run.project.key, run.release.n
+    chunk = store.claim_chunk(key, n, progress.job)
+    if chunk is None:
+        return False
+    ids = store.unranked(key, n, above=chunk.first - 1, upto=chunk.last)
+    if ids:
+        run = replace(run, rng=np.random.default_rng([run.system.settings.seed, key, n, chunk.first]))
+        tasks, scored, audit = score_tasks(run, ids, lambda done: progress(0.6, "scoring the rest"))
+        scores = place(np.empty(0), wanted_scores(run, scored, audit))
+        store.add_ranks(key, n, as_ranks(run, tasks, scored, scores))
+    store.end_chunk(key, n, chunk)
+    return True
+
+
+def wait(progress: Progress) -> None:
+    """Others are at work; in a moment we look again. Raises Cancelled."""
+    progress(0.6, "waiting for other workers")
+    time.sleep(LOOK_EVERY_S)
+
+
+def ask_for_help(system: System, project: Project, left: int) -> None:
+    """Queue a helper for each worker that has nothing to do, as far as there are chunks for them."""
+    if left <= ALONE:
+        return
+    there = system.store.unfinished_jobs(project.key, HELPERS_LANE)
+    idle = system.queue.idle_workers(HELPERS_LANE) - sum(job.state == "queued" for job in there)
+    free = [kind for kind in HELPERS if kind not in {job.kind for job in there}]
+    for kind in free[: max(0, min(idle, left - 1 - len(there)))]:
+        system.queue.enqueue(kind, project.key)
+
+
+def dismiss(system: System, project: Project) -> None:
+    """Helpers that no worker has taken are not needed any more. Those at work find nothing more to do by themselves."""
+    for job in system.store.unfinished_jobs(project.key, HELPERS_LANE):
+        if job.state == "queued":
+            system.queue.cancel(job.id)
+
+
+def help_rank(system: System, project: Project, progress: Progress) -> None:
+    """A helper's job: chunk after chunk of the project's ranking, until there is none or somebody needs the worker."""
+    run = join(system, project)
+    while run is not None and is_wanted(run):
+        run = replace(run, release=system.store.release(project.key, run.release.n))
+        if run.release.state == "ranking":  # the head comes first; we were called early, as it takes time to begin
+            wait(progress)
+        elif not score_next(run, progress) or system.store.waiting_s() > PATIENCE_S:
+            return
+
+
+def join(system: System, project: Project) -> Run | None:
+    """The ranking that is under way, or None if there is none to help."""
+    store, schema, source = system.store, schema_of(project), source_of(project)
+    newest = max(store.releases(project.key), key=lambda release: release.n, default=None)
+    if schema is None or newest is None or (newest.version, newest.schema_digest) != (source, schema.digest):
+        return None
+    version = store.version(project.key, project.serving) if project.serving else None
+    run = Run(system, project, schema, source, version, {}, newest, np.random.default_rng())
+    if not is_wanted(run):
+        return None
+    return replace(run, models=answering(run))
+
+
+def answering(run: Run) -> dict[str, Model]:
+    """The models whose answers the order is made of. A baseline that nobody has examined gives way to the language
+    model."""
+    if run.version is None and run.source:
+        return {}
+    return models_of(run.system, run.project, run.schema, run.version)
+
+
+def is_wanted(run: Run) -> bool:
+    """Whether a ranking of the project runs, or is to run again, and nothing newer serves by now."""
+    store, key = run.system.store, run.project.key
+    return serves(run) and any(job.kind == "rank" for job in store.unfinished_jobs(key))
+
+
+def serves(run: Run) -> bool:
+    """Whether the project's answers are still those that the order is made of."""
+    return source_of(run.system.store.project(run.project.key)) == run.source
