@@ -62,12 +62,23 @@ studies: $(DEV_READY)
 	@$(BIN)/python -m benchmarks.freeal
 	@$(BIN)/python -m benchmarks.coverage $(DATA)
 	@$(BIN)/python -m benchmarks.stopping $(DATA)
+	@$(BIN)/python -m benchmarks.labels_saved $(DATA) --proxy --seeds 0,1,2
+	@$(BIN)/python -m benchmarks.labels_saved $(DATA)
 
+# What is claimed of speed, against peers, in about an hour; nothing else may run. DATA as above, with wnut17 and its like.
 bench: $(DEV_READY) $(STUDIO_READY)
 	@$(BIN)/python -m benchmarks.rank examples/wikigold/test.jsonl
 	@$(BIN)/python -m benchmarks.push
 	@$(BIN)/python -m benchmarks.classification examples/banking77
 	@$(BIN)/python -m benchmarks.store
+	@$(BIN)/python -m benchmarks.queue
+	@$(BIN)/python -m benchmarks.uncertainty
+	@$(BIN)/python -m benchmarks.training
+	@$(BIN)/python -m benchmarks.serving
+	@$(BIN)/python -m benchmarks.activation
+	@$(BIN)/python -m benchmarks.scale_out
+	@$(BIN)/python -m benchmarks.head $(DATA)
+	@$(BIN)/python -m benchmarks.labels_saved $(DATA) --again
 
 mlflow: $(READY)
 	@MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --host 127.0.0.1 --port $(MLFLOW_PORT) \

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger("edgewise.start")
+# What people wait for here is one short text: a second thread costs it more than it brings. Workers have their own.
+SHORT_TEXTS = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 WORKER_BOOT_ERROR = 3  # for gunicorn: do not try again
 
 
@@ -28,6 +30,9 @@ def make_app() -> "Flask":
 
     A database that is away may come back; one that we must not touch ends the server. Raises SystemExit.
     """
+    inherited = dict(os.environ)
+    for name, value in SHORT_TEXTS.items():
+        os.environ.setdefault(name, value)
     import model
     from edgewise.logs import set_up_logging
     from edgewise.services.workers import Supervisor
@@ -43,7 +48,7 @@ def make_app() -> "Flask":
         log.critical("%s %s", error.what, error.mend)
         raise SystemExit(WORKER_BOOT_ERROR) from None
     if system.settings.redis_url is None:
-        Supervisor().start()
+        Supervisor(environment=inherited).start()
     return create_app(model.backend_of(system), system.settings)
 
 

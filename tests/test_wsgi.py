@@ -58,3 +58,33 @@ def test_half_credentials_are_refused(missing: str) -> None:
 
 def test_this_machine_alone_needs_none() -> None:
     assert "--bind 127.0.0.1:9090" in started().stdout
+
+
+# The worker's start is told instead of done.
+MADE = """
+import os
+from edgewise.services import workers
+
+class Told:
+    def __init__(self, environment):
+        print("worker", environment.get("OMP_NUM_THREADS"))
+
+    def start(self):
+        pass
+
+workers.Supervisor = Told
+import _wsgi
+print("server", os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [({}, "worker None\nserver 1 PASSIVE\n"), ({"OMP_NUM_THREADS": "3"}, "worker 3\nserver 3 PASSIVE\n")],
+)
+def test_the_server_computes_with_one_thread_and_the_worker_as_it_would_without(
+    given: dict[str, str], told: str, tmp_path: Path
+) -> None:
+    environment = {"PATH": os.environ["PATH"], "DATA_DIR": str(tmp_path), "LABEL_STUDIO_API_KEY": "key", **given}
+    ended = subprocess.run([sys.executable, "-c", MADE], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert ended.stdout == told, ended.stderr
