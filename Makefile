@@ -118,7 +118,7 @@ test-long: $(DEV_READY) $(STUDIO_READY)
 # kill -9 of every service at every moment, full disks, jumping clocks, 100,000 tasks.
 chaos: $(DEV_READY) $(STUDIO_READY)
 	@sh tests/system-packages.sh
-	@$(BIN)/pytest $(PYTEST_ARGS) tests/chaos/test_home.py tests/chaos/test_town.py tests/chaos/long
+	@$(BIN)/pytest $(PYTEST_ARGS) tests/chaos/test_town.py tests/chaos/long
 
 # 20,000 requests that nobody should send, and damaged annotations; about 20 minutes.
 fuzz: $(DEV_READY) $(STUDIO_READY)
