@@ -34,7 +34,7 @@ HEAD_COLD = 1000  # tasks that the first order begins with
 HEAD_LEAST, HEAD_SHARE = 2000, 0.05  # of the last order's hardest: nine of ten of the new top 100 (benchmarks/head.py)
 HEAD_RANDOM = 200
 SCORED = 500  # tasks that one worker scores at a time: what is lost when it is killed, and idle at the end
-CHUNK, CHUNK_MOST, CHUNK_SHARE = 1000, 5000, 0.05  # tasks that are pushed at a time
+CHUNK, CHUNK_MOST, CHUNK_SHARE = 2500, 5000, 0.05  # tasks pushed at a time: a head in one, as it is calls that cost
 NEARLY = 0.9  # of a chunk to push: some tasks cannot be read
 ON_SCREEN = timedelta(hours=1)  # nobody looks at one task for longer
 RELEASES_THERE_MOST = 6  # each is a prediction for every open task
