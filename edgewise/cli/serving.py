@@ -33,15 +33,14 @@ def work(
     model.work(_logging_system(), *chosen)
 
 
-@app.command(hidden=True, epilog="Example: edgewise job 12")
-def job(job_id: Annotated[str, typer.Argument(help="As `edgewise jobs` shows it.")]) -> None:
-    """Run one job in this process; the worker calls it."""
+@app.command(hidden=True, epilog="Example: echo 0a1b2c3d | edgewise job")
+def job() -> None:
+    """Run the jobs whose ids come in, one a line, in this process; the worker calls it."""
     import model
-    from edgewise.services.workers import end_with_parent
+    from edgewise.services.children import run_given
 
     _logging_system()
-    end_with_parent()
-    model.run_job(job_id)
+    run_given(model.run_job)
 
 
 @app.command(rich_help_panel=PANEL, epilog="Example: edgewise jobs --limit 5")

@@ -54,6 +54,7 @@ class Pace:
     worker_lease_s: float = 15.0  # after a worker's sudden death the next one waits so long
     cancel_grace_s: float = 10.0  # a child that was told to stop has this long
     kill_grace_s: float = 5.0  # between SIGTERM and SIGKILL
+    spare_s: float = 10.0  # a child that has done its job waits so long for another
 
 
 class Queue(Protocol):

@@ -12,7 +12,6 @@ import contextlib
 import logging
 import os
 import signal
-import stat
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -23,11 +22,12 @@ from typing import Protocol
 from uuid import uuid4
 
 from edgewise.errors import NotFound, Unavailable
+from edgewise.services import children
+from edgewise.services.children import InChild, Spare, when_stdin_ends
 from edgewise.services.jobs import LANES, Pace, RedisQueue, reap, record_fault
 from edgewise.services.store import Job, Store
 from edgewise.settings import Settings
 
-CHILD_COMMAND = (sys.executable, "-m", "edgewise", "job")
 WORKER_COMMAND = (sys.executable, "-m", "edgewise", "work")
 HEAVY_LANES = frozenset({"train", "rank", "score"})
 HEAVY_KINDS = ("arithmetic", "evaluate-llm", "improve", "label-errors")  # they ask a trained model too, or train some
@@ -77,36 +77,6 @@ class InThread:
         """See Running."""
 
 
-class InChild:
-    """A heavy job in a process of its own, polite to the rest of the machine. The pipe to it closes when we die."""
-
-    def __init__(self, job: Job, command: Sequence[str]) -> None:
-        self.job = job
-        polite = ["nice", "-n", "10", *command, job.id]
-        self._process = subprocess.Popen(polite, stdin=subprocess.PIPE, env=child_environment())
-
-    def ended(self) -> str | None:
-        """See Running."""
-        code = self._process.poll()
-        if code is None:
-            return None
-        return f"process was killed by signal {-code}" if code < 0 else f"process ended with code {code}"
-
-    def stop(self, grace_s: float) -> None:
-        """See Running."""
-        self._process.terminate()
-        try:
-            self._process.wait(grace_s)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def close(self) -> None:
-        """See Running."""
-        assert self._process.stdin is not None  # we asked for a pipe
-        self._process.stdin.close()
-
-
 class Sweep:
     """What is due every second, on one machine only: silent jobs, old ones, and the caller's own tick."""
 
@@ -131,8 +101,8 @@ class Worker:
     def __init__(
         self, store: Store, run_job: Callable[[str], None], child_command: Sequence[str], pace: Pace | None = None
     ) -> None:
-        self._store, self._run_job, self._child_command = store, run_job, child_command
-        self._pace = pace or Pace()
+        self._store, self._run_job, self._pace = store, run_job, pace or Pace()
+        self._spare = Spare(child_command, self._pace.spare_s)
         self._name = uuid4().hex
         self._running: dict[str, Running] = {}
         self._renew_at = self._sweep_at = 0.0
@@ -150,6 +120,7 @@ class Worker:
 
     def _turn(self, sweep: Sweep) -> None:
         self._settle_ended()
+        self._spare.drop(overdue=True)
         if not self._leads():
             return
         if monotonic() >= self._sweep_at:
@@ -170,7 +141,7 @@ class Worker:
     def _start_next(self, lane: str) -> None:
         for job in self._store.due_jobs(lane):
             is_heavy = lane in HEAVY_LANES or job.kind in HEAVY_KINDS
-            self._running[lane] = InChild(job, self._child_command) if is_heavy else InThread(job, self._run_job)
+            self._running[lane] = InChild(job, self._store, self._spare) if is_heavy else InThread(job, self._run_job)
 
     def _settle_ended(self) -> None:
         for lane, running in list(self._running.items()):
@@ -193,6 +164,7 @@ class Worker:
             with contextlib.suppress(Unavailable, NotFound):
                 job = self._store.job(running.job.id)
                 self._store.put_back(job, error=job.error, faults=job.faults)
+        self._spare.drop()
         with contextlib.suppress(Unavailable):
             self._store.drop_lease("worker", self._name)
 
@@ -216,12 +188,6 @@ def ignored_cancel(job: Job, pace: Pace) -> bool:
     return job.state == "running" and job.cancel_at is not None and job.cancel_at + grace < datetime.now(UTC)
 
 
-def child_environment() -> dict[str, str]:
-    """Our environment, with torch's threads kept from spinning and from taking every core; what is set there stays."""
-    threads = max(1, (os.cpu_count() or 2) // 2)
-    return {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads), **os.environ}
-
-
 def no_timers() -> None:
     """A tick that does nothing."""
 
@@ -230,38 +196,20 @@ def work(
     settings: Settings,
     run_job: Callable[[str], None],
     *,
-    child_command: Sequence[str] = CHILD_COMMAND,
+    child_command: Sequence[str] = children.COMMAND,
     tick: Callable[[], None] = no_timers,
     pace: Pace | None = None,
 ) -> None:
     """Be the local worker, until SIGTERM or until our stdin, if it is a pipe, ends: the server that started us died.
 
-    run_job: runs a light job by its id; child_command: runs a heavy one, its id appended; tick: called every second.
+    run_job: runs a light job by its id; child_command: runs a heavy one, told its id; tick: called every second.
     """
     until = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: until.set())
-    _when_stdin_ends(until.set)
+    when_stdin_ends(until.set)
     store = Store(settings.database_url.get_secret_value())
     Worker(store, run_job, child_command, pace).run(until, tick)
-
-
-def end_with_parent() -> None:
-    """For a heavy job's process: end at once when the worker that started us dies."""
-    _when_stdin_ends(lambda: os._exit(1))
-
-
-def _when_stdin_ends(act: Callable[[], None]) -> None:
-    """Nothing happens where stdin is no pipe: a terminal, or /dev/null in a container."""
-    if sys.stdin is None or not stat.S_ISFIFO(os.fstat(0).st_mode):
-        return
-
-    def watch() -> None:
-        while os.read(0, 1024):
-            pass
-        act()
-
-    Thread(target=watch, name="parent watch", daemon=True).start()
 
 
 class Supervisor:
@@ -339,7 +287,7 @@ def work_redis(
 
     assert settings.redis_url is not None  # the caller chose Redis because it is set
     url, pace = settings.redis_url.get_secret_value(), pace or Pace()
-    os.environ.update(child_environment())
+    os.environ.update(children.environment())
     queue = RedisQueue(store, url, function)
     Thread(target=_sweep_redis, args=(queue, tick, pace), name="sweep", daemon=True).start()
     connection = Redis.from_url(url)

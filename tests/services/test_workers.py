@@ -21,12 +21,13 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
-from edgewise.services import jobs, workers
+from edgewise.errors import Conflict
+from edgewise.services import children, jobs, workers
 from edgewise.services.store import Store
 from edgewise.settings import read_settings
 
 PACE = jobs.Pace(lease_s=1.5, pause_s=0.01, store_every_s=0.05, poll_s=0.05, sweep_s=0.1, worker_lease_s=1.0,
-                 cancel_grace_s=0.5, kill_grace_s=0.5)
+                 cancel_grace_s=0.5, kill_grace_s=0.5, spare_s=1.0)
 HERE = Path(__file__).parent
 
 def note(name, *words):
@@ -39,6 +40,8 @@ def verb(job, progress):
     act = job.args.get("act", "return")
     if act == "die" or act == "die once" and job.attempts == 1:
         os.kill(os.getpid(), signal.SIGKILL)
+    if act == "fail":
+        raise Conflict("It failed.", "As it should.")
     if act == "ignore":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while act in ("hang", "ignore") or act == "hang once" and job.attempts == 1:
@@ -62,8 +65,7 @@ def serve():
 if __name__ == "__main__":
     door = sys.argv[1]
     if door == "job":
-        workers.end_with_parent()
-        run_job(sys.argv[2])
+        children.run_given(run_job)
     elif door == "broken":
         sys.exit(3)
     elif door == "work":
@@ -172,6 +174,40 @@ def test_each_lane_runs_one_job_at_a_time_beside_the_others(house: House) -> Non
     assert ended[0].finished_at is not None
     assert ended[1].started_at is not None
     assert ended[0].finished_at <= ended[1].started_at
+
+
+def test_a_child_that_has_done_its_job_does_the_next_one_and_does_not_stay_for_ever(house: House) -> None:
+    house.start("work")
+    pids = []
+    for kind in ("train", "rank", "train"):
+        house.becomes(house.queue.enqueue(kind, 1), "done")
+        pids.append(int(house.lines("runs")[-1][3]))
+    assert len(set(pids)) == 1
+    eventually(lambda: not lives(pids[0]))
+    house.becomes(house.queue.enqueue("rank", 1), "done")
+    assert int(house.lines("runs")[-1][3]) != pids[0]
+
+
+def test_a_child_whose_job_failed_does_no_other(house: House) -> None:
+    house.start("work")
+    house.becomes(house.queue.enqueue("train", 1, args={"act": "fail"}), "failed")
+    failed = int(house.lines("runs")[-1][3])
+    eventually(lambda: not lives(failed))
+    house.becomes(house.queue.enqueue("rank", 1), "done")
+    assert int(house.lines("runs")[-1][3]) != failed
+
+
+def test_a_spare_child_ends_with_its_worker_and_a_killed_one_is_replaced(house: House) -> None:
+    worker = house.start("work")
+    house.becomes(house.queue.enqueue("train", 1), "done")
+    first = int(house.lines("runs")[-1][3])
+    kill(first)
+    house.becomes(house.queue.enqueue("rank", 1), "done")
+    second = int(house.lines("runs")[-1][3])
+    assert second != first
+    kill(worker.pid)
+    worker.wait()
+    eventually(lambda: not lives(second))
 
 
 def test_a_killed_child_has_its_job_run_again(house: House) -> None:

@@ -1,0 +1,162 @@
+"""Processes for heavy jobs, from both sides: the worker that starts them, and what goes on in them.
+
+A child lives a little longer than its job: a training is followed by a ranking, and to start Python and torch anew is
+seconds that annotators wait for. Ids of further jobs come in over its stdin, a pipe; when that ends in the middle of a
+job the worker has died, and so does the child.
+"""
+
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from threading import Thread
+from time import monotonic
+
+from edgewise.errors import NotFound
+from edgewise.services.store import Job, Store
+
+COMMAND = (sys.executable, "-m", "edgewise", "job")
+
+
+class Child:
+    """A process for one job after the other, polite to the rest of the machine."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._process = subprocess.Popen(["nice", "-n", "10", *command], stdin=subprocess.PIPE, env=environment())
+
+    def give(self, job: Job) -> None:
+        """The next job. A child that has died meanwhile says so by its exit code."""
+        assert self._process.stdin is not None  # we asked for a pipe
+        try:
+            self._process.stdin.write(f"{job.id}\n".encode())
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            self._process.wait()
+
+    @property
+    def code(self) -> int | None:
+        """How it ended; None while it lives."""
+        return self._process.poll()
+
+    def stop(self, grace_s: float) -> None:
+        """Make it end, by force after `grace_s`."""
+        self._process.terminate()
+        try:
+            self._process.wait(grace_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def close(self) -> None:
+        """Nothing more to do: it ends by itself."""
+        assert self._process.stdin is not None  # we asked for a pipe
+        self._process.stdin.close()
+
+
+class Spare:
+    """At most one child that has done its job and waits for another, not for long: its memory is to go with it."""
+
+    def __init__(self, command: Sequence[str], seconds: float) -> None:
+        self._command, self._seconds = command, seconds
+        self._child: Child | None = None
+        self._until = 0.0
+
+    def take(self) -> Child:
+        """The one that waits, else a new one."""
+        child, self._child = self._child, None
+        return child if child is not None and child.code is None else Child(self._command)
+
+    def keep(self, child: Child) -> None:
+        """It may wait."""
+        self.drop()
+        self._child, self._until = child, monotonic() + self._seconds
+
+    def drop(self, *, overdue: bool = False) -> None:
+        """Let go of the one that waits; overdue: only if it has waited long enough."""
+        if self._child is not None and not (overdue and monotonic() < self._until):
+            self._child.close()
+            self._child = None
+
+
+class InChild:
+    """A heavy job in a child. One that ends well leaves the child to the next."""
+
+    def __init__(self, job: Job, store: Store, spare: Spare) -> None:
+        self.job = job  # as it was before the start
+        self._store, self._spare = store, spare
+        self._child = spare.take()
+        self._child.give(job)
+
+    def ended(self) -> str | None:
+        """None while it works; else how it ended, in words."""
+        code = self._child.code
+        if code is None:
+            return "end is recorded" if self._is_recorded() else None
+        return f"process was killed by signal {-code}" if code < 0 else f"process ended with code {code}"
+
+    def stop(self, grace_s: float) -> None:
+        """Make it end, by force after `grace_s`."""
+        self._child.stop(grace_s)
+
+    def close(self) -> None:
+        """Let go of the child, or spare it if all went well."""
+        if self._child.code is None and self._state() == "done":
+            self._spare.keep(self._child)
+        else:
+            self._child.close()
+
+    def _state(self) -> str:
+        try:
+            return self._store.job(self.job.id).state
+        except NotFound:
+            return "forgotten"
+
+    def _is_recorded(self) -> bool:
+        """Whether its row says that this attempt is over."""
+        try:
+            now = self._store.job(self.job.id)
+        except NotFound:
+            return True
+        waits = now.state == "queued" and now.attempts == self.job.attempts
+        return now.state != "running" and not waits
+
+
+def environment() -> dict[str, str]:
+    """Our environment, with torch's threads kept from spinning and from taking every core; what is set there stays."""
+    threads = max(1, (os.cpu_count() or 2) // 2)
+    return {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": str(threads), **os.environ}
+
+
+def run_given(run_job: Callable[[str], None]) -> None:
+    """In the child: run the jobs whose ids come in over stdin, line by line, until it ends."""
+    ids: SimpleQueue[str] = SimpleQueue()
+    given = done = 0
+
+    def listen() -> None:
+        nonlocal given
+        for line in sys.stdin.buffer:
+            given += 1
+            ids.put(line.decode().strip())
+        if given > done:
+            os._exit(1)
+        ids.put("")
+
+    Thread(target=listen, name="parent watch", daemon=True).start()
+    while job_id := ids.get():
+        run_job(job_id)
+        done += 1
+
+
+def when_stdin_ends(act: Callable[[], None]) -> None:
+    """Nothing happens where stdin is no pipe: a terminal, or /dev/null in a container."""
+    if sys.stdin is None or not stat.S_ISFIFO(os.fstat(0).st_mode):
+        return
+
+    def watch() -> None:
+        while os.read(0, 1024):
+            pass
+        act()
+
+    Thread(target=watch, name="parent watch", daemon=True).start()
