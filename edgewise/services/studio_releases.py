@@ -154,6 +154,15 @@ class Bulk:
                 progress(start + len(chunk))
         return dropped
 
+    def push_one(self, project_id: int, name: str, prediction: Prediction) -> None:
+        """Store one prediction under version `name`, as one of `push_release`. Nothing is checked there: what is no
+        prediction for the project's config is stored all the same.
+
+        Raises StudioRefused if the task is gone, StudioUnavailable without an answer: then it may be stored or not.
+        """
+        body = {"task": prediction["task"], "result": prediction["result"], "score": prediction["score"]}
+        self._http.ask(Call("POST", "api/predictions/", body=body | {"model_version": name, "project": project_id}))
+
     def carrying(self, project_id: int, name: str) -> set[int]:
         """Ids of the tasks that have a prediction of version `name`. About 0.4 s for 1,000."""
         filters = [_filter("predictions_model_versions", "contains", "List", [name])]  # also finds ew-12 for ew-1

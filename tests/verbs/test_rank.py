@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import llm_prelabel
-from edgewise.errors import Cancelled, StudioRefused
+from edgewise.errors import Cancelled, StudioRefused, StudioUnavailable
 from edgewise.labels.spans import Document
 from edgewise.services.store import Project, Release
 from edgewise.services.studio import Studio
@@ -180,6 +180,82 @@ def test_killed_and_run_again_the_order_is_whole_and_single(
     later.rank()
     later.check()
     assert len(later.system.store.releases(later.key)) == 1
+
+
+@pytest.fixture
+def many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if there were thousands of tasks: the first few predictions go one by one."""
+    monkeypatch.setattr(ranking, "MANY", 1)
+    monkeypatch.setattr(ranking, "FIRST", 3)
+
+
+FIRST_DEATHS = [
+    ("studio", "push_one", 1, False, "when one of the first is pushed"),
+    ("studio", "push_one", 1, True, "after a first one that was not written down"),
+    ("studio", "activate", 0, True, "when Label Studio has activated"),
+    ("studio", "push_release", 0, True, "after the rest of the head, not written down"),
+]
+
+
+@pytest.mark.usefixtures("many")
+@pytest.mark.parametrize(
+    ("owner", "method", "after", "done"), [pytest.param(*death[:4], id=death[4]) for death in FIRST_DEATHS]
+)
+def test_killed_among_the_first_the_order_is_whole_and_single(
+    world: World, make_system: Make, owner: str, method: str, after: int, done: bool
+) -> None:
+    test_killed_and_run_again_the_order_is_whole_and_single(world, make_system, owner, method, after, done)
+
+
+@pytest.mark.usefixtures("many")
+def test_of_many_tasks_the_first_few_predictions_are_enough_to_activate(world: World) -> None:
+    there: list[dict[int, float]] = []
+    real = world.system.studio.activate
+
+    def activate(project: int, name: str) -> None:
+        there.append(world.predictions(name))
+        real(project, name)
+        there.append({world.studio.next_task(): 0.0})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world.system.studio, "activate", activate)
+        world.rank()
+    order = world.system.store.order(world.key, world.active.n)
+    assert len(there[0]) == 3
+    assert order[0] in there[0]
+    assert list(there[1]) == [order[0]]
+    world.check()
+
+
+@pytest.mark.usefixtures("many")
+def test_of_the_first_few_a_deleted_one_stops_nothing(own_world: World, tiny_tagger: Path) -> None:
+    own_world.rank()
+    gone = own_world.system.store.order(own_world.key, own_world.active.n)[:2]
+    for task in gone:
+        own_world.studio.call("DELETE", f"api/tasks/{task}/")
+    publish(own_world.system, own_world.project, tiny_tagger, "second")
+    own_world.rank()
+    own_world.check()
+    assert not set(gone) & set(own_world.system.store.order(own_world.key, own_world.active.n))
+
+
+@pytest.mark.usefixtures("many")
+@pytest.mark.parametrize("arrived", [True, False])
+def test_a_first_prediction_without_an_answer_is_there_once(world: World, arrived: bool) -> None:
+    real, calls = world.system.studio.push_one, list[int]()
+
+    def push_one(*args: Any) -> None:
+        calls.append(1)
+        if arrived or len(calls) != 2:
+            real(*args)
+        if len(calls) == 2:
+            raise StudioUnavailable("no answer", "again")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world.system.studio, "push_one", push_one)
+        world.rank()
+    assert len(calls) == 2
+    world.check()
 
 
 def test_a_newer_version_takes_the_place_of_a_release_that_was_cut_off(
