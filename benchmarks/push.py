@@ -4,7 +4,9 @@
 
 A real Label Studio on SQLite, with wikigold's regions in each prediction. The peer is Label Studio's own way, "Retrieve
 Predictions": one POST of all tasks to the backend, the answers stored one by one; it is measured on fewer tasks and
-given per task. The result goes to benchmarks/results/push.json.
+given per task. Then what a small push costs in a project where all tasks have predictions already, in one call and one
+by one, and the same in a Label Studio that was told (SWITCH) to recount only the tasks that a push names. The result
+goes to benchmarks/results/push.json.
 """
 
 import argparse
@@ -26,6 +28,9 @@ from examples.label_studio import RunningStudio, free_port, start
 
 OUT = Path(__file__).resolve().parent / "results" / "push.json"
 RETRIEVED = 200
+SIZES = (1, 100, 2200)
+SINGLY = 12
+SWITCH = "fflag_fix_back_4620_memory_efficient_predictions_import_08012025_short"
 
 
 def predictions(tasks: list[int]) -> list[dict[str, Any]]:
@@ -112,6 +117,32 @@ def retrieve(studio: Studio, running: RunningStudio) -> float:
     return took / RETRIEVED
 
 
+def small_pushes(studio: Studio, tasks: list[int], project: int) -> dict[str, float]:
+    """Seconds of a push of each size, and of some predictions one by one; all tasks have a prediction before."""
+    found, every = {}, predictions(tasks)
+    for size in SIZES:
+        began = time.monotonic()
+        studio.push_release(project, f"ew-{size}", every[:size])
+        found[f"{size}_in_one_call_s"] = round(time.monotonic() - began, 2)
+    began = time.monotonic()
+    for one in every[:SINGLY]:
+        studio.push_one(project, "ew-singly", one)
+    return found | {f"{SINGLY}_one_by_one_s": round(time.monotonic() - began, 2)}
+
+
+def switched(folder: Path, how_many: int) -> dict[str, float]:
+    """Small pushes to a Label Studio that recounts only what a push names."""
+    running = start(folder, free_port(), switches={SWITCH: "true"})
+    try:
+        with Studio(running.url, running.token) as studio:
+            project = new_project(studio, how_many)
+            tasks = sorted(studio.task_ids(project))
+            push_and_activate(studio, project, tasks)
+            return small_pushes(studio, tasks, project)
+    finally:
+        running.stop()
+
+
 def new_project(studio: Studio, how_many: int) -> int:
     """A project with so many tasks."""
     project = int(studio.create_project("push", wikigold.LABEL_CONFIG)["id"])
@@ -130,13 +161,17 @@ def main() -> None:
         try:
             with Studio(running.url, running.token) as studio:
                 project = new_project(studio, options.tasks)
-                ours = push_and_activate(studio, project, sorted(studio.task_ids(project)))
+                tasks = sorted(studio.task_ids(project))
+                ours = push_and_activate(studio, project, tasks)
+                small = small_pushes(studio, tasks, project)
                 theirs = retrieve(studio, running)
         finally:
             running.stop()
+        small_switched = switched(Path(folder), options.tasks)
     ratio = theirs / (ours["both_s"] / options.tasks)
-    found = {"tasks": options.tasks, **{name: round(value, 2) for name, value in ours.items()}}
+    found: dict[str, Any] = {"tasks": options.tasks, **{name: round(value, 2) for name, value in ours.items()}}
     found |= {"retrieve_s_per_task": round(theirs, 4), "times_faster_than_retrieve": round(ratio, 1)}
+    found |= {"small_pushes": small, "small_pushes_with_the_switch": small_switched}
     OUT.parent.mkdir(exist_ok=True)
     OUT.write_text(json.dumps(found, indent=2) + "\n")
     print(json.dumps(found, indent=2))

@@ -6,7 +6,8 @@ The peer is benchmarks/plain_trainer.py: the recipe of Hugging Face's documentat
 same encoder (packaged:minilm) and sentences. Ours is the recipe that a project trains with. Both are trained in turn on
 wikigold's training split, each seed on sentences of its own, and scored on its test split, which nobody has seen
 (strict span F1). Then ours on twice the sentences. Each training is a process of its own, so that none profits from
-what another has loaded; its time is counted without imports. The result goes to benchmarks/results/training.json.
+what another has loaded; its time is counted without imports, and it has the threads that it takes by itself: half of
+the cores ours, all of them the peer. The result goes to benchmarks/results/training.json.
 """
 
 import argparse
@@ -26,6 +27,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve w
 
 from edgewise.labels.schema import Head
 from edgewise.labels.spans import Document, Span
+from edgewise.services.children import environment
 from examples import wikigold
 
 OUT = Path(__file__).resolve().parent / "results" / "training.json"
@@ -42,13 +44,17 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=200)
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
-    courses = {"edgewise": (ours, 1), "plain Trainer": (plain, 1), "edgewise, twice the data": (ours, 2)}
+    cores = os.cpu_count() or 1
+    half = int(environment()["OMP_NUM_THREADS"])
+    courses = {
+        "edgewise": (ours, 1, half), "plain Trainer": (plain, 1, cores), "edgewise, twice the data": (ours, 2, half),
+    }  # fmt: skip
     runs: dict[str, list[Json]] = {name: [] for name in courses}
     for seed in range(given.seeds):
-        for name, (teach, times) in courses.items():
-            runs[name].append(alone(teach, sentences(seed, times * given.sentences)))
+        for name, (teach, times, threads) in courses.items():
+            runs[name].append(alone(teach, sentences(seed, times * given.sentences), threads))
             print(f"seed {seed}, {name}: {runs[name][-1]}", flush=True)
-    found = {"sentences": given.sentences, "cores": os.cpu_count(), "runs": runs, **summary(runs)}
+    found = {"sentences": given.sentences, "cores": cores, "runs": runs, **summary(runs)}
     staged = OUT.with_suffix(".tmp")
     staged.write_text(json.dumps(found, indent=2) + "\n")
     staged.replace(OUT)
@@ -84,20 +90,22 @@ def document(row: Json) -> Document:
     return Document(row["text"], tuple(Span(one["start"], one["end"], one["label"]) for one in row["spans"]))
 
 
-def alone(teach: Teach, taught: list[Document]) -> Json:
+def alone(teach: Teach, taught: list[Document], threads: int) -> Json:
     """A training in a process of its own."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        return process.submit(measured, teach, taught).result()
+        return process.submit(measured, teach, taught, threads).result()
 
 
-def measured(teach: Teach, taught: list[Document]) -> Json:
+def measured(teach: Teach, taught: list[Document], threads: int) -> Json:
     """Seconds of wall and of processor, and F1 on the test split."""
     import torch
-    import transformers  # noqa: F401  # imports are paid once in a worker's life, not by each training
+    from transformers import Trainer  # noqa: F401  # not counted, nor what it needs
+    from transformers.models.bert import modeling_bert  # noqa: F401
 
     from edgewise.learning.evaluation import evaluate
     from edgewise.learning.inference import answers, load_trained
 
+    torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory(prefix="edgewise-training-") as name:
         wall, cpu = time.perf_counter(), time.process_time()
         folder = teach(taught, Path(name))
@@ -106,7 +114,7 @@ def measured(teach: Teach, taught: list[Document]) -> Json:
         model = load_trained(folder, HEAD, max_length=128)
         texts = [one.text for one in test]
         f1 = evaluate(texts, [one.spans for one in test], answers(model, texts), HEAD).overall.f1
-    return {"wall_s": round(wall, 1), "cpu_s": round(cpu, 1), "f1": round(f1, 3), "threads": torch.get_num_threads()}
+    return {"wall_s": round(wall, 1), "cpu_s": round(cpu, 1), "f1": round(f1, 3), "threads": threads}
 
 
 def ours(taught: list[Document], folder: Path) -> Path:

@@ -17,6 +17,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -71,10 +72,13 @@ class RunningStudio:
             self.process.wait()
 
 
-def start(folder: Path, port: int, *, executable: Path = EXECUTABLE) -> RunningStudio:
+def start(
+    folder: Path, port: int, *, executable: Path = EXECUTABLE, switches: Mapping[str, str] | None = None
+) -> RunningStudio:
     """Start Label Studio on 127.0.0.1:`port` with its data in `folder` (created), and wait until it answers as ours.
 
-    Takes about 50 s on a new folder, 5 to 10 s afterwards. Raises StartFailed: no program, port taken, ended, too slow.
+    Takes about 50 s on a new folder, 5 to 10 s afterwards. switches: variables that it is told besides. Raises
+    StartFailed: no program, port taken, ended, too slow.
     """
     if not executable.is_file():
         raise StartFailed(f"There is no Label Studio at {executable}: run `make setup`.")
@@ -86,7 +90,7 @@ def start(folder: Path, port: int, *, executable: Path = EXECUTABLE) -> RunningS
     with (folder / "server.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-I", "-c", GUARD, *_command(executable, folder, port)],
-            env=_environment(folder, port, token),
+            env=_environment(folder, port, token) | dict(switches or {}),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,

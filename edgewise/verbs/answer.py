@@ -10,7 +10,7 @@ from typing import Any
 
 from edgewise.errors import Conflict, EdgewiseError, InputError
 from edgewise.labels.schema import Schema
-from edgewise.services.store import Project, Rank
+from edgewise.services.store import Project, Rank, Release
 from edgewise.verbs.fetched import as_kept
 from edgewise.verbs.placing import release_name
 from edgewise.verbs.scoring import Model, Scales, Scored, models_of, readable, score
@@ -32,10 +32,17 @@ def version_name(system: System, project: Project) -> str:
     While a release is being pushed it is another name: Label Studio would store our answer beside the pushed
     prediction, and the task's score would count double.
     """
-    if project.active_release is None:
-        return LIVE
-    release = system.store.release(project.key, project.active_release)
-    return release_name(project.active_release) if release.whole else LIVE
+    return name_of(active(system, project))
+
+
+def active(system: System, project: Project) -> Release | None:
+    """The release that serves."""
+    return None if project.active_release is None else system.store.release(project.key, project.active_release)
+
+
+def name_of(release: Release | None) -> str:
+    """See `version_name`."""
+    return release_name(release.n) if release is not None and release.whole else LIVE
 
 
 def predict(system: System, project: Project, tasks: Sequence[Json], drawn: Sequence[Json] | None) -> list[Json]:
@@ -43,11 +50,13 @@ def predict(system: System, project: Project, tasks: Sequence[Json], drawn: Sequ
 
     drawn: regions that the annotator has just drawn; then only spans that do not overlap them are answered.
     """
-    name = version_name(system, project)
+    release = active(system, project)
+    name = name_of(release)
     known = ranks_of(system, project, tasks) if drawn is None else {}
     answers = [prediction(known.get(task.get("id", -1)), name) for task in tasks]
     missing = [position for position, task in enumerate(tasks) if task.get("id") not in known]
-    for position, answer in live(system, project, [tasks[position] for position in missing]).items():
+    scales = release.scales if release is not None else {}  # how uncertainties were spread over the pool
+    for position, answer in live(system, project, [tasks[position] for position in missing], scales).items():
         answers[missing[position]] = answer | {"model_version": name}
     if drawn:
         return [without_overlaps(answer, drawn) for answer in answers]
@@ -69,7 +78,7 @@ def prediction(rank: Rank | None, name: str) -> Json:
     return {"result": list(rank.result), "score": rank.score, "model_version": name}
 
 
-def live(system: System, project: Project, tasks: Sequence[Json]) -> dict[int, Json]:
+def live(system: System, project: Project, tasks: Sequence[Json], scales: Scales) -> dict[int, Json]:
     """Position -> prediction by the model that serves, until the deadline; tasks that cannot be read are left out."""
     schema = schema_of(project)
     if schema is None or not tasks:
@@ -80,7 +89,6 @@ def live(system: System, project: Project, tasks: Sequence[Json]) -> dict[int, J
     data = as_kept(system, project, schema, tasks)
     unseen = hidden(system, project, schema, tasks)
     good = [position for position in readable(schema, data)[0] if position not in unseen]
-    scales = scales_now(system, project)
 
     def ask(some: Sequence[Json]) -> Scored:
         return score(system, schema, models, some, lambda done: None, scales)
@@ -93,11 +101,6 @@ def live(system: System, project: Project, tasks: Sequence[Json]) -> dict[int, J
             break
         answers |= predict_batch(ask, data, good[start : start + BATCH])
     return answers
-
-
-def scales_now(system: System, project: Project) -> Scales:
-    """How the heads' uncertainties were spread over the pool when it was last ranked."""
-    return system.store.release(project.key, project.active_release).scales if project.active_release else {}
 
 
 def predict_batch(
