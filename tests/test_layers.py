@@ -45,7 +45,9 @@ MAY_KNOW = {
     "edgewise.errors": set(),
 }  # fmt: skip
 # They set variables for a library or a child process; none reads one of ours.
-SET_FOR_OTHERS = {"_wsgi", "edgewise.services.mirror", "edgewise.services.workers", "edgewise.cli.app"}
+SET_FOR_OTHERS = {
+    "_wsgi", "edgewise.services.children", "edgewise.services.mirror", "edgewise.services.workers", "edgewise.cli.app",
+}  # fmt: skip
 HEAVY = {"torch", "transformers", "mlflow", "rq", "sklearn", "seqeval", "datasets", "openai", "anthropic", "cleanlab"}
 
 
