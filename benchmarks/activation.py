@@ -5,7 +5,7 @@
 A real Label Studio on SQLite with wikigold's sentences, and pairs of them, in a project of that size; server and worker
 as `make run` starts them. Each round labels tasks with gold and trains. Counted is from the moment the training has
 ended until Label Studio answers with the new release's name and its next task is that order's first; the yardstick is
-the same model's forward passes over as many tasks as the head has, alone, right afterwards. The result goes to
+the same model's forward passes over the tasks that the head has, alone, right afterwards. The result goes to
 benchmarks/results/activation.json.
 """
 
@@ -27,6 +27,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve w
 import httpx
 
 from edgewise.labels.schema import Head
+from edgewise.services.store import Store
 from edgewise.services.studio import Studio
 from edgewise.verbs.rank import HEAD_LEAST, HEAD_RANDOM, HEAD_SHARE
 from examples import wikigold
@@ -91,7 +92,7 @@ def measured(tasks: int, rounds: int) -> Iterator[Json]:
                     label(api, project, all_rows, TAUGHT + MORE * number)
                     one = one_round(api, url, project, all_rows)
                     until_whole(url, project)
-                    one["forward_s"] = forward_s(folder / "data", [row["text"] for row in all_rows])
+                    one["forward_s"] = forward_s(folder / "data")
                     print(one, flush=True)
                     yield one
         finally:
@@ -113,7 +114,7 @@ def one_round(api: Studio, url: str, project: int, all_rows: list[Json]) -> Json
     while api.project(project)["model_version"] == shown:
         if time.monotonic() > deadline:
             raise SystemExit("No new release within twenty minutes: see the status page.")
-        time.sleep(0.1)
+        time.sleep(0.25)
     followed = time.time()
     task = api.next_task(project)
     if all(one["model_version"] == shown for one in task["predictions"]):
@@ -137,18 +138,32 @@ def until_whole(url: str, project: int) -> None:
         time.sleep(1)
 
 
-def forward_s(data: Path, texts: list[str]) -> float:
-    """Seconds of the newest version's model over as many texts as a head has."""
+def forward_s(data: Path) -> float:
+    """Seconds of the newest version's model over the texts of a head."""
     from edgewise.learning.inference import Tagger, load_trained
 
     newest = max(data.rglob("model.safetensors"), key=lambda file: file.stat().st_mtime)
     model = load_trained(newest.parent, HEAD, max_length=128)
     assert isinstance(model, Tagger)
-    some = random.Random(0).sample(texts, min(len(texts), max(HEAD_LEAST, int(HEAD_SHARE * len(texts))) + HEAD_RANDOM))
-    model.tag(some[:32])
+    texts = head_texts(data)
+    model.tag(texts[:32])
     began = time.perf_counter()
-    model.tag(some)
+    model.tag(texts)
     return round(time.perf_counter() - began, 2)
+
+
+def head_texts(data: Path) -> list[str]:
+    """Of the hardest tasks of the order before, and some others: what `rank` takes for a head."""
+    store = Store(f"sqlite:///{data / 'edgewise.db'}")
+    (project,) = store.projects()
+    assert project.active_release is not None
+    before = project.active_release - 1
+    every = store.order(project.key, before)
+    most = max(HEAD_LEAST, int(HEAD_SHARE * len(every)))
+    ids = every[:most] + random.Random(0).sample(every[most:], HEAD_RANDOM)
+    texts = [str(task.data["text"]) for task in store.tasks(project.key, ids).values()]
+    store.close()
+    return texts
 
 
 if __name__ == "__main__":

@@ -71,6 +71,11 @@ class StandIn:
     def respond(self, method: str, path: str, body: bytes, _: dict[str, str]) -> Answer:
         """See serving."""
         place = urlsplit(path).path
+        if method == "POST" and place.endswith("predictions/"):
+            one = json.loads(body)
+            self.held[one["model_version"]] = self.held.get(one["model_version"], 0) + 1
+            self.tasks.append(one["task"])
+            return as_json(one, 201)
         if place.endswith("/import/predictions"):
             predictions = json.loads(body)
             name = predictions[0]["model_version"]

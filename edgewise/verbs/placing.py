@@ -56,7 +56,8 @@ def score_tasks(run: Run, ids: Sequence[int], report: Any) -> tuple[list[Task], 
     store, key = run.system.store, run.project.key
     tasks = list(store.tasks(key, ids).values())
     good, bad = readable(run.schema, [task.data for task in tasks])
-    store.set_problems(key, {task.task_id: bad.get(position) for position, task in enumerate(tasks)})
+    now = {task.task_id: bad.get(position) for position, task in enumerate(tasks)}
+    store.set_problems(key, {task.task_id: now[task.task_id] for task in tasks if now[task.task_id] != task.problem})
     kept = [tasks[position] for position in good]
     scored = score(run.system, run.schema, run.models, [task.data for task in kept], report, run.release.scales)
     if run.source and run.version is None:

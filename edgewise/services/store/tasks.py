@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, func, select
 
 from edgewise.labels.annotations import Annotation
 from edgewise.services.store.database import CHUNK, chunks, read_as
@@ -242,11 +242,11 @@ class Tasks(Pools):
         self._set(key, "digest", digests)
 
     def _set(self, key: int, column: str, values: Mapping[int, str | None]) -> None:
+        mine = (tasks.c.project_key == key) & (tasks.c.task_id == bindparam("id"))
+        setting = tasks.update().where(mine).values({column: bindparam("value")})
         for some in chunks(sorted(values.items())):
             with self._write() as connection:
-                for task_id, value in some:
-                    mine = (tasks.c.project_key == key) & (tasks.c.task_id == task_id)
-                    connection.execute(tasks.update().where(mine).values({column: value}))
+                connection.execute(setting, [{"id": task_id, "value": value} for task_id, value in some])
 
 
 def _task_row(key: int, task: Task, theirs: Sequence[Annotation], known: Known) -> dict[str, Any]:
