@@ -94,7 +94,10 @@ def measured(studio: RunningStudio, data: Path, port: int, project: int, predict
         found["while_training"] = in_turn(port, predict, webhook, lambda done: is_training(url))
         until_quiet(url)
         found["clients_at_once"] = crowd(predict)
+        version = serving_version(url, project)
         found["memory_mb"] = growth(port, predict, predictions)
+        if serving_version(url, project) != version:
+            found["memory_mb"]["another_version_came"] = 1  # its model is held beside the one before it
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
         found["twenty_projects"] = process.submit(many_projects, data).result()
     return found
@@ -165,6 +168,11 @@ def growth(port: int, predict: Callable[[], float], predictions: int) -> dict[st
         if done in (predictions // 10, predictions):
             found[f"after_{done}"] = round(sum(resident(pid) for pid in processes(port)), 0)
     return found
+
+
+def serving_version(url: str, project: int) -> str:
+    """Which version answers."""
+    return str(httpx.get(f"{url}/projects/{project}/status", timeout=30).json()["model_version"]["id"])
 
 
 def many_projects(data: Path) -> Json:

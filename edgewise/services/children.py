@@ -10,6 +10,8 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 from time import monotonic
@@ -73,9 +75,14 @@ class Spare:
         self.drop()
         self._child, self._until = child, monotonic() + self._seconds
 
-    def drop(self, *, overdue: bool = False) -> None:
-        """Let go of the one that waits; overdue: only if it has waited long enough."""
-        if self._child is not None and not (overdue and monotonic() < self._until):
+    def drop_overdue(self) -> None:
+        """Let go of one that has waited long enough."""
+        if monotonic() >= self._until:
+            self.drop()
+
+    def drop(self) -> None:
+        """Let go of the one that waits."""
+        if self._child is not None:
             self._child.close()
             self._child = None
 
@@ -93,7 +100,7 @@ class InChild:
         """None while it works; else how it ended, in words."""
         code = self._child.code
         if code is None:
-            return "end is recorded" if self._is_recorded() else None
+            return None if self._state() in {"queued", "running"} else "end is recorded"
         return f"process was killed by signal {-code}" if code < 0 else f"process ended with code {code}"
 
     def stop(self, grace_s: float) -> None:
@@ -108,19 +115,13 @@ class InChild:
             self._child.close()
 
     def _state(self) -> str:
-        try:
-            return self._store.job(self.job.id).state
-        except NotFound:
-            return "forgotten"
-
-    def _is_recorded(self) -> bool:
-        """Whether its row says that this attempt is over."""
+        """Of this attempt, as the job's row has it."""
         try:
             now = self._store.job(self.job.id)
         except NotFound:
-            return True
-        waits = now.state == "queued" and now.attempts == self.job.attempts
-        return now.state != "running" and not waits
+            return "forgotten"
+        is_again = now.state == "queued" and now.attempts > self.job.attempts
+        return "put back" if is_again else now.state
 
 
 def environment() -> dict[str, str]:
@@ -145,8 +146,15 @@ def run_given(run_job: Callable[[str], None]) -> None:
 
     Thread(target=listen, name="parent watch", daemon=True).start()
     while job_id := ids.get():
+        with suppress(OSError):  # where there is no /proc, `ps` shows us as ever
+            Path("/proc/self/comm").write_text(title(job_id))
         run_job(job_id)
         done += 1
+
+
+def title(job_id: str) -> str:
+    """What a child is called while it runs a job, and until the next: 15 characters at most."""
+    return f"job {job_id[:8]}"
 
 
 def when_stdin_ends(act: Callable[[], None]) -> None:

@@ -20,10 +20,11 @@ import httpx
 import psycopg
 import redis
 
+from edgewise.services.children import title
 from edgewise.services.store import Store
 from examples.label_studio import RunningStudio, free_port
 from examples.label_studio import start as start_studio
-from tests.chaos.processes import Program, Server, await_gone, family, named, send
+from tests.chaos.processes import Program, Server, await_gone, comm, family, named, send
 from tests.live.conftest import ROOT
 from tests.live.helpers import server_environment
 from tests.services.conftest import POSTGRES
@@ -135,7 +136,7 @@ class House:
 
     def runners(self, job: str) -> list[int]:
         """The process that runs a heavy job on the embedded defaults."""
-        return named(self.pids("server"), job)
+        return [pid for pid in self.pids("server") if comm(pid) == title(job)]
 
     def heal(self, *but: str) -> None:
         """Start whatever is down, but for these, and wait until all answer."""

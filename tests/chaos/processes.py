@@ -119,6 +119,13 @@ def named(pids: Iterable[int], words: str) -> list[int]:
     return found
 
 
+def comm(pid: int) -> str:
+    """What a process is called; empty if it is gone."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
+
+
 def send(pids: Iterable[int], number: int) -> None:
     """This signal to each that is still there."""
     for pid in pids:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edgewise.services import children
 from edgewise.services.jobs import FAULTS, HELPERS, LANE_OF, LocalQueue, RedisQueue
 from edgewise.services.store import Job, Store
 from edgewise.services.workers import Supervisor
@@ -180,9 +181,10 @@ def test_a_child_that_has_done_its_job_does_the_next_one_and_does_not_stay_for_e
     house.start("work")
     pids = []
     for kind in ("train", "rank", "train"):
-        house.becomes(house.queue.enqueue(kind, 1), "done")
+        last = house.becomes(house.queue.enqueue(kind, 1), "done")
         pids.append(int(house.lines("runs")[-1][3]))
     assert len(set(pids)) == 1
+    assert Path(f"/proc/{pids[0]}/comm").read_text().strip() == children.title(last.id)
     eventually(lambda: not lives(pids[0]))
     house.becomes(house.queue.enqueue("rank", 1), "done")
     assert int(house.lines("runs")[-1][3]) != pids[0]
