@@ -33,7 +33,7 @@ def work(
     model.work(_logging_system(), *chosen)
 
 
-@app.command(hidden=True, epilog="Example: echo 0a1b2c3d | edgewise job")
+@app.command(hidden=True, epilog="Example: edgewise job")
 def job() -> None:
     """Run the jobs whose ids come in, one a line, in this process; the worker calls it."""
     import model

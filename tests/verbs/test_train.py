@@ -84,7 +84,7 @@ class Class:
 @pytest.fixture(scope="module")
 def school(label_studio: RunningStudio, studio: Studio, documents: list[Document]) -> Iterator[StudioProject]:
     tasks: list[dict[str, Any]] = [labelled_task(document) for document in documents[::4][:LABELLED]]
-    tasks += [{"data": {"text": document.text}} for document in documents[1::20]]
+    tasks += [{"data": {"text": document.text}} for document in documents[1::4]]
     project = new_studio_project(label_studio, studio, tasks)
     yield project
     project.http.close()
