@@ -64,6 +64,7 @@ class Spare:
         self._command, self._seconds = command, seconds
         self._child: Child | None = None
         self._until = 0.0
+        self._leaving: list[Child] = []
 
     def take(self) -> Child:
         """The one that waits, else a new one."""
@@ -75,16 +76,22 @@ class Spare:
         self.drop()
         self._child, self._until = child, monotonic() + self._seconds
 
-    def drop_overdue(self) -> None:
-        """Let go of one that has waited long enough."""
+    def tidy(self) -> None:
+        """Let go of one that has waited long enough, and see those off that have ended: none stays as a zombie."""
         if monotonic() >= self._until:
             self.drop()
+        self._leaving = [child for child in self._leaving if child.code is None]
 
     def drop(self) -> None:
         """Let go of the one that waits."""
         if self._child is not None:
-            self._child.close()
+            self.let_go(self._child)
             self._child = None
+
+    def let_go(self, child: Child) -> None:
+        """A child with nothing more to do."""
+        child.close()
+        self._leaving.append(child)
 
 
 class InChild:
@@ -112,7 +119,7 @@ class InChild:
         if self._child.code is None and self._state() == "done":
             self._spare.keep(self._child)
         else:
-            self._child.close()
+            self._spare.let_go(self._child)
 
     def _state(self) -> str:
         """Of this attempt, as the job's row has it."""

@@ -120,7 +120,7 @@ class Worker:
 
     def _turn(self, sweep: Sweep) -> None:
         self._settle_ended()
-        self._spare.drop_overdue()
+        self._spare.tidy()
         if not self._leads():
             return
         if monotonic() >= self._sweep_at:
