@@ -6,7 +6,6 @@ job the worker has died, and so does the child.
 """
 
 import os
-import stat
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -162,16 +161,3 @@ def run_given(run_job: Callable[[str], None]) -> None:
 def title(job_id: str) -> str:
     """What a child is called while it runs a job, and until the next: 15 characters at most."""
     return f"job {job_id[:8]}"
-
-
-def when_stdin_ends(act: Callable[[], None]) -> None:
-    """Nothing happens where stdin is no pipe: a terminal, or /dev/null in a container."""
-    if sys.stdin is None or not stat.S_ISFIFO(os.fstat(0).st_mode):
-        return
-
-    def watch() -> None:
-        while os.read(0, 1024):
-            pass
-        act()
-
-    Thread(target=watch, name="parent watch", daemon=True).start()

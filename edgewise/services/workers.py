@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import signal
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +24,7 @@ from uuid import uuid4
 
 from edgewise.errors import NotFound, Unavailable
 from edgewise.services import children
-from edgewise.services.children import InChild, Spare, when_stdin_ends
+from edgewise.services.children import InChild, Spare
 from edgewise.services.jobs import LANES, Pace, RedisQueue, reap, record_fault
 from edgewise.services.store import Job, Store
 from edgewise.settings import Settings
@@ -207,9 +208,22 @@ def work(
     until = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: until.set())
-    when_stdin_ends(until.set)
+    _when_stdin_ends(until.set)
     store = Store(settings.database_url.get_secret_value())
     Worker(store, run_job, child_command, pace).run(until, tick)
+
+
+def _when_stdin_ends(act: Callable[[], None]) -> None:
+    """Nothing happens where stdin is no pipe: a terminal, or /dev/null in a container."""
+    if sys.stdin is None or not stat.S_ISFIFO(os.fstat(0).st_mode):
+        return
+
+    def watch() -> None:
+        while os.read(0, 1024):
+            pass
+        act()
+
+    Thread(target=watch, name="parent watch", daemon=True).start()
 
 
 class Supervisor:
