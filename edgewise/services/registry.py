@@ -2,6 +2,7 @@
 
     MODEL_DIR/<FINETUNED_MODEL_NAME>/<project>/<version>/version.json
                                                         /heads/<from_name>/…
+                                                        /<from_name>.onnx     made of it, where it is wanted
 
 Knows files and hashes and nothing of what is in them. Which versions exist and which one serves is the store's
 business; MLflow only mirrors that (mirror.py).
@@ -157,6 +158,10 @@ class Registry:
         if not head.is_dir():
             raise NotFound(f"Version {version} has no head of that name.", "Train the project for its present config.")
         return head
+
+    def exported(self, project: str, version: str, from_name: str) -> Path:
+        """Where a head's weights are in another form, if somebody made it of them: no part of the version's id."""
+        return self._project(project) / version / f"{safe_name(from_name)}.onnx"
 
     def verify(self, project: str, version: str) -> Path:
         """The version's folder, if its files are those that its id was made from; ids are kept elsewhere.

@@ -12,8 +12,9 @@ from edgewise.errors import Conflict, EdgewiseError, InputError
 from edgewise.labels.schema import Schema
 from edgewise.services.store import Project, Rank, Release
 from edgewise.verbs.fetched import as_kept
+from edgewise.verbs.models import Model, models_of
 from edgewise.verbs.placing import release_name
-from edgewise.verbs.scoring import Model, Scales, Scored, models_of, readable, score
+from edgewise.verbs.scoring import Scales, Scored, readable, score
 from edgewise.verbs.sync import is_audit, key_of
 from edgewise.verbs.system import System, schema_of
 

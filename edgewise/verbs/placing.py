@@ -17,7 +17,8 @@ from edgewise.labels.schema import Schema
 from edgewise.learning.selection import SIMILAR, certainties, close, diverse_order, order
 from edgewise.services.store import Project, Rank, Release, Task, Version
 from edgewise.verbs.disagreement import weigh
-from edgewise.verbs.scoring import Model, Scored, readable, score
+from edgewise.verbs.models import Model
+from edgewise.verbs.scoring import Scored, readable, score
 from edgewise.verbs.system import System
 from edgewise.verbs.trust import asked
 

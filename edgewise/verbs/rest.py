@@ -14,8 +14,8 @@ from edgewise.learning.selection import place
 from edgewise.services.jobs import HELPERS, Progress
 from edgewise.services.store import Project
 from edgewise.services.store.queue import HELPERS_LANE
+from edgewise.verbs.models import Model, models_of
 from edgewise.verbs.placing import Run, as_ranks, score_tasks, wanted_scores
-from edgewise.verbs.scoring import Model, models_of
 from edgewise.verbs.system import System, schema_of, source_of
 
 AHEAD = 128  # chunks that are cut at a time: so many workers find one, and no list is as long as the pool

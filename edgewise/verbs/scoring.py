@@ -1,7 +1,6 @@
 """Tasks through the project's heads: one prediction, one uncertainty and one reason for each.
 
-The same path serves ranking and /predict. Knows which model answers (the serving version, else a baseline whose labels
-fit, else nobody); knows nothing of releases.
+The same path serves ranking and /predict. Which model answers is the business of models.py; knows nothing of releases.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,24 +15,11 @@ from edgewise.labels.regions import regions
 from edgewise.labels.schema import Head, Schema
 from edgewise.labels.spans import Span
 from edgewise.labels.texts import text_of
-from edgewise.learning.inference import (
-    Classified,
-    Classifier,
-    ModelCache,
-    Tagged,
-    Tagger,
-    describe,
-    describe_choice,
-    load_baseline,
-    load_encoder,
-    load_trained,
-)
-from edgewise.learning.inference.arithmetic import FLOAT32, machine
-from edgewise.services.store import Project, Version
-from edgewise.verbs.system import System, folder_name
+from edgewise.learning.inference import Classified, Tagged, Tagger, describe, describe_choice, load_encoder
+from edgewise.verbs.models import Model, cache
+from edgewise.verbs.system import System
 
 Report = Callable[[float], None]
-Model = Tagger | Classifier
 Said = Tagged | Classified
 Scales = Mapping[str, Sequence[float]]  # from_name -> the quantiles at STEPS of a head's uncertainty in the pool
 
@@ -59,56 +45,6 @@ class Scored:
     by_head: dict[str, NDArray[np.float64]]
     priority: NDArray[np.float64] | None = None
     urgent: NDArray[np.bool_] | None = None
-
-
-_cache: ModelCache | None = None
-
-
-def cache(system: System) -> ModelCache:
-    """The models that this process has loaded, bounded by MODEL_CACHE_MB."""
-    global _cache
-    if _cache is None:
-        _cache = ModelCache(system.settings.model_cache_mb)
-    return _cache
-
-
-def models_of(system: System, project: Project, schema: Schema, version: Version | None) -> dict[str, Model]:
-    """from_name -> the model that answers for this head, in the arithmetic that was chosen for it on this machine; a
-    head that nobody can answer for is missing."""
-    chosen = arithmetics_of(system, project, version)
-    found = {
-        head.from_name: model_of(system, project, head, version, arithmetic=chosen.get(head.from_name, FLOAT32))
-        for head in schema.heads
-    }
-    return {name: model for name, model in found.items() if model is not None}
-
-
-def arithmetics_of(system: System, project: Project, version: Version | None) -> dict[str, str]:
-    """from_name -> the arithmetic of each head of the version that was examined on a machine like this one."""
-    if version is None:
-        return {}
-    made = system.store.arithmetics(project.key, version.id)
-    return {one.head: one.choice for one in made if one.machine == machine().digest}
-
-
-def model_of(
-    system: System, project: Project, head: Head, version: Version | None, *, arithmetic: str = FLOAT32
-) -> Model | None:
-    """The version's model of this head if it learned these labels, else the baseline's, else None: never noise.
-
-    arithmetic: of the version's model; a baseline is examined by nobody, and computed in float32.
-    """
-    settings = system.settings
-    if version is not None and version.settings.get("heads", {}).get(head.from_name) == head.digest:
-        folder = system.registry.folder(folder_name(project), version.id, head.from_name)
-        key, length = f"{project.key}/{version.id}/{head.from_name}/{arithmetic}", settings.max_sequence_length
-        return cache(system).get(key, lambda: load_trained(folder, head, max_length=length, arithmetic=arithmetic))
-    key = f"baseline/{settings.baseline_model_name}/{head.digest}"
-    baseline = cache(system).get(
-        key,
-        lambda: load_baseline(settings.baseline_model_name, head, max_length=settings.max_sequence_length),
-    )
-    return baseline.model
 
 
 def readable(schema: Schema, tasks: Sequence[Mapping[str, Any]]) -> tuple[list[int], dict[int, str]]:

@@ -12,7 +12,7 @@ import torch
 import uncertainty
 from edgewise.labels.windows import tag_names
 from edgewise.learning.baseline import PACKAGED, load_pretrained
-from edgewise.learning.inference import Classifier, Tagger, arithmetic, model_for
+from edgewise.learning.inference import Classifier, Tagger, TorchNetwork, arithmetic, model_for
 from edgewise.learning.inference.arithmetic import (
     BFLOAT16,
     FLOAT32,
@@ -140,7 +140,7 @@ def tagger(arithmetic: str, change: Callable[[Any], None] = lambda model: None) 
         model.classifier.weight.mul_(20)
     change(model)
     tokenizer = load_pretrained("AutoTokenizer", PACKAGED)
-    found = model_for(HEAD, model, tokenizer, max_length=64, arithmetic=arithmetic)
+    found = model_for(HEAD, TorchNetwork(model, arithmetic), tokenizer, max_length=64)
     assert isinstance(found, Tagger)
     return found
 
@@ -188,7 +188,7 @@ def test_a_classifier_computes_in_bfloat16_too(tiny_base: Path) -> None:
         kind = "AutoModelForSequenceClassification"
         model = load_pretrained(kind, str(tiny_base), id2label=names, num_labels=len(names))
         tokenizer = load_pretrained("AutoTokenizer", str(tiny_base))
-        made = model_for(TOPIC, model, tokenizer, max_length=TINY_LENGTH, arithmetic=name)
+        made = model_for(TOPIC, TorchNetwork(model, name), tokenizer, max_length=TINY_LENGTH)
         assert isinstance(made, Classifier)
         found.append(made)
     texts = ["Ada Young went to Paris .", "We met Noether near New York ."] * 20
@@ -196,11 +196,6 @@ def test_a_classifier_computes_in_bfloat16_too(tiny_base: Path) -> None:
     assert half.shares.dtype == half.embeddings.dtype == np.float32
     np.testing.assert_allclose(half.shares, whole.shares, atol=0.02)
     assert not np.array_equal(half.shares, whole.shares)
-
-
-def test_an_arithmetic_that_nobody_knows_is_a_mistake(tiny_tagger: Path) -> None:
-    with pytest.raises(ValueError, match="int8"):
-        arithmetic.prepared(tagger_of(tiny_tagger)._model, "int8")
 
 
 def test_models_are_of_one_kind_whatever_their_labels() -> None:
@@ -229,5 +224,6 @@ def test_a_machine_is_another_one_with_another_processor_or_other_flags(
 
 def test_whatever_is_loaded_without_a_word_is_computed_in_float32(tiny_tagger: Path) -> None:
     """What judges a version, and what measures us beside others, asks for no arithmetic."""
-    parameters = tagger_of(tiny_tagger)._model.parameters()
-    assert {parameter.dtype for parameter in parameters} == {torch.float32}
+    network = tagger_of(tiny_tagger)._network
+    assert isinstance(network, TorchNetwork)
+    assert {parameter.dtype for parameter in network.model.parameters()} == {torch.float32}

@@ -11,19 +11,19 @@ import pytest
 from edgewise.labels.schema import Head
 from edgewise.labels.spans import Document, on_whole
 from edgewise.learning.inference import Classified
-from edgewise.learning.inference.arithmetic import BFLOAT16, FLOAT32, LEAST_GAIN, Machine
+from edgewise.learning.inference.arithmetic import BFLOAT16, FLOAT32, LEAST_GAIN, ONNX, OTHERS, Figures, Machine
 from edgewise.learning.inference.arithmetic import machine as this_machine
 from edgewise.services.jobs import LANE_OF, perform
 from edgewise.services.store import Arithmetic, Project, Task
 from edgewise.services.studio import Studio
 from edgewise.services.workers import HEAVY_KINDS
-from edgewise.verbs import arithmetic, scoring
+from edgewise.verbs import arithmetic, models
 from edgewise.verbs import rank as ranking
-from edgewise.verbs.arithmetic import KIND, decisions, is_wanted
+from edgewise.verbs.arithmetic import KIND, decisions, figures_of, is_wanted, turns
+from edgewise.verbs.models import kind_of, model_of, models_of
 from edgewise.verbs.rank import rank
-from edgewise.verbs.scoring import model_of, models_of
 from edgewise.verbs.status import status
-from edgewise.verbs.system import System
+from edgewise.verbs.system import System, folder_name
 from examples.label_studio import RunningStudio
 from model import run_verb
 from tests.verbs.conftest import (
@@ -77,10 +77,10 @@ def test_the_job_examines_every_head_once_and_status_tells_what_it_found(project
     assert system.queue.job(job.id).state == "done"
     (made,) = system.store.arithmetics(known.key, version.id)
     assert (made.head, made.machine) == ("label", this_machine().digest)
-    figures = made.figures[BFLOAT16]
-    assert figures["times_faster"] > 0
-    if figures["times_faster"] < LEAST_GAIN:  # what is slower is not compared
-        assert (made.choice, figures["agreement"]) == (FLOAT32, None)
+    fast = {name for name in OTHERS if made.figures[name]["times_faster"] >= LEAST_GAIN}
+    assert fast == {name for name in OTHERS if made.figures[name]["agreement"]}, "what is slower is not compared"
+    assert made.choice in {FLOAT32, *fast}
+    assert exported(system, known).exists() == (made.choice == ONNX)
     (told,) = status(system, known)["arithmetic"]
     assert (told["choice"], told["reason"], told["figures"]) == (made.choice, made.reason, made.figures)
     assert this_machine().words in told["figures"]["machine"]
@@ -101,6 +101,7 @@ def test_a_fast_one_that_agrees_is_taken_for_this_version_on_this_machine(
 ) -> None:
     system, known = project
     demand(monkeypatch, LEAST_SPEARMAN=0.9, LEAST_OVERLAP=0.5, MOST_CHANGED=0.05)  # a tiny model is all but certain
+    monkeypatch.setattr(arithmetic, "OTHERS", (BFLOAT16,))
     assert computes_in(system, known) == FLOAT32
     do(system, known.key, arithmetic.arithmetic)
     (made,) = system.store.arithmetics(known.key, str(known.serving))
@@ -112,12 +113,94 @@ def test_a_fast_one_that_agrees_is_taken_for_this_version_on_this_machine(
     assert judged is not None
     assert judged.arithmetic == FLOAT32, "whoever measures a model asks for no arithmetic"
     publish(system, known, tiny_tagger, "second")
-    assert computes_in(system, system.by_key(known.key)) == FLOAT32, "nobody has examined this one"
+    assert computes_in(system, system.by_key(known.key)) == BFLOAT16, "at once, as the last of its kind"
     demand(monkeypatch, LEAST_SPEARMAN=1.1)
     second = do(system, known.key, arithmetic.arithmetic)
-    assert computes_in(system, second) == FLOAT32
+    assert computes_in(system, second) == FLOAT32, "this one was examined, and lost the ranking"
     (told,) = status(system, second)["arithmetic"]
     assert "ranks otherwise: Spearman" in told["reason"]
+
+
+def test_onnx_runtime_is_taken_once_it_is_exported_and_only_the_chosen_file_stays(
+    project: tuple[System, Project], tiny_tagger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, known = project
+    demand(monkeypatch)
+    monkeypatch.setattr(arithmetic, "OTHERS", (ONNX,))
+    do(system, known.key, arithmetic.arithmetic)
+    (made,) = system.store.arithmetics(known.key, str(known.serving))
+    assert made.choice == ONNX, made.reason
+    assert made.figures[ONNX]["agreement"]["spearman"] > 0.9999
+    assert computes_in(system, known) == ONNX
+    assert exported(system, known).is_file()
+    publish(system, known, tiny_tagger, "second")
+    second = system.by_key(known.key)
+    assert computes_in(system, second) == FLOAT32, "no order waits for an export"
+    second = do(system, known.key, arithmetic.arithmetic)
+    assert computes_in(system, second) == ONNX
+    system.registry.verify(folder_name(second), str(second.serving))  # the file is no part of the version's id
+    publish(system, second, tiny_tagger, "third")
+    demand(monkeypatch, LEAST_SPEARMAN=1.1)
+    third = do(system, known.key, arithmetic.arithmetic)
+    assert computes_in(system, third) == FLOAT32
+    assert not exported(system, third).exists()
+
+
+def exported(system: System, project: Project) -> Path:
+    """Where the serving version is for ONNX Runtime, if it is."""
+    return system.registry.exported(folder_name(project), str(project.serving), "label")
+
+
+def test_what_cannot_be_exported_and_a_killed_export_leave_nothing_but_float32(
+    project: tuple[System, Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, known = project
+    demand(monkeypatch)
+    monkeypatch.setattr(arithmetic, "OTHERS", (ONNX,))
+    with monkeypatch.context() as patch:
+        dies(patch, arithmetic, "export_trained")
+        with pytest.raises(Killed):
+            do(system, known.key, arithmetic.arithmetic)
+    assert [path.name for path in exported(system, known).parent.iterdir() if "onnx" in path.name] == []
+    assert not system.store.arithmetics(known.key, str(known.serving))
+
+    def fails(folder: Path, head: Head, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise TypeError("what an exporter says")
+
+    monkeypatch.setattr(arithmetic, "export_trained", fails)
+    do(system, known.key, arithmetic.arithmetic)
+    (made,) = system.store.arithmetics(known.key, str(known.serving))
+    assert (made.choice, made.reason) == (FLOAT32, "onnx cannot be run here")
+    assert not exported(system, known).exists()
+
+
+def test_what_was_slow_here_is_not_tried_again_and_the_fastest_is_tried_first() -> None:
+    known = {BFLOAT16: Figures(0.64), ONNX: Figures(1.3), "third": Figures(2.0), "fourth": Figures(None)}
+    assert turns(known) == [["third"], [ONNX]]
+    assert turns({BFLOAT16: Figures(0.64)}) == []
+    assert turns({}) == [list(OTHERS)]
+    assert figures_of(a_choice("v", figures={BFLOAT16: {"times_faster": 2.0}})) == {}, "one of them is new"
+    of_all = {name: {"times_faster": 2.0, "agreement": {"spearman": 1.0}} for name in OTHERS}
+    assert figures_of(a_choice("v", figures=of_all)) == {name: Figures(2.0) for name in OTHERS}
+
+
+def test_where_all_others_are_slow_a_version_costs_no_measurement(
+    project: tuple[System, Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, known = project
+    version = system.store.version(known.key, str(known.serving))
+    (head,) = schema().heads
+    slow = {name: {"times_faster": 0.7, "agreement": None} for name in OTHERS}
+    kind = kind_of(system, known, head, version)
+    system.store.save_arithmetic(
+        known.key, a_choice("before", architecture=kind, choice=FLOAT32, figures={"machine": "here", **slow})
+    )
+    monkeypatch.delattr(arithmetic, "predict")
+    do(system, known.key, arithmetic.arithmetic)
+    (made,) = system.store.arithmetics(known.key, version.id)
+    assert made.choice == FLOAT32
+    assert made.reason == "bfloat16 is only 0.70 times as fast; onnx is only 0.70 times as fast"
 
 
 def test_the_choice_of_another_machine_is_shown_and_not_used(
@@ -127,7 +210,7 @@ def test_the_choice_of_another_machine_is_shown_and_not_used(
     system.store.save_arithmetic(known.key, a_choice(str(known.serving), machine="another"))
     assert computes_in(system, known) == FLOAT32
     assert [one["choice"] for one in status(system, known)["arithmetic"]] == [BFLOAT16]
-    monkeypatch.setattr(scoring, "machine", lambda: Machine("another", "there"))
+    monkeypatch.setattr(models, "machine", lambda: Machine("another", "there"))
     assert computes_in(system, known) == BFLOAT16
 
 

@@ -15,7 +15,8 @@ from edgewise.labels.regions import problems
 from edgewise.labels.schema import parse_schema
 from edgewise.labels.spans import Document
 from edgewise.services.store import Project
-from edgewise.verbs.scoring import Scored, combine, models_of, readable, scales_of, score
+from edgewise.verbs.models import models_of
+from edgewise.verbs.scoring import Scored, combine, readable, scales_of, score
 from edgewise.verbs.system import System, folder_name
 from tests.verbs.conftest import CONFIG, Make, publish, schema
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from edgewise.labels.windows import IntArray
 from edgewise.learning.baseline import load_pretrained, load_tokenizer
-from edgewise.learning.inference.encoder import Batch, Encoder, Float32
+from edgewise.learning.inference.encoder import Encoder
+from edgewise.learning.inference.networks import Batch, Float32, TorchNetwork
 
 BATCH = 32  # windows at a time
 
@@ -53,13 +54,17 @@ class Reader(Encoder):
         offsets = np.cumsum(np.concatenate(sizes))
         return Words(np.concatenate(places), offsets, np.concatenate(features), np.concatenate(embeddings))
 
-    def _run(self, batch: Batch) -> tuple[Float32, Float32 | None]:
+
+class Halfway(TorchNetwork):
+    """An encoder that gives the hidden state half-way up where a classifier gives logits."""
+
+    def run(self, batch: Batch) -> tuple[Float32, Float32 | None]:
         """The last hidden state summed over content (b, dim), and the one half-way up (b, length, dim)."""
         import torch
 
-        ids, mask, content = (torch.from_numpy(one).to(self._model.device) for one in batch)
+        ids, mask, content = (torch.from_numpy(one).to(self.model.device) for one in batch)
         with torch.inference_mode():
-            states = self._model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
+            states = self.model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
             pooled = (states[-1] * content.unsqueeze(-1)).sum(dim=1)
         return pooled.cpu().numpy(), states[len(states) // 2].cpu().numpy()
 
@@ -67,4 +72,4 @@ class Reader(Encoder):
 def load_reader(name: str, *, max_length: int) -> Reader:
     """The encoder of the model `name`. Raises as `inference.load_encoder` does."""
     model = load_pretrained("AutoModel", name, use_safetensors=True)
-    return Reader(model, load_tokenizer(name), max_length=max_length)
+    return Reader(Halfway(model), load_tokenizer(name), max_length=max_length)

@@ -26,7 +26,8 @@ from edgewise.learning.describe import describe, describe_choice
 from edgewise.learning.inference.arithmetic import FLOAT32
 from edgewise.learning.inference.cache import ModelCache
 from edgewise.learning.inference.classification import MULTIPLE, Classified, Classifier, Meaning
-from edgewise.learning.inference.encoder import Encoder, Float32, Report
+from edgewise.learning.inference.encoder import Encoder, Report
+from edgewise.learning.inference.networks import Float32, Network, OnnxNetwork, TorchNetwork, export
 from edgewise.learning.inference.tagging import Tagged, Tagger
 
 __all__ = [
@@ -37,12 +38,15 @@ __all__ = [
     "ModelCache",
     "Tagged",
     "Tagger",
+    "TorchNetwork",
     "answers",
     "describe",
     "describe_choice",
     "embed",
+    "export_trained",
     "load_baseline",
     "load_encoder",
+    "load_exported",
     "load_trained",
     "model_for",
     "resolve",
@@ -66,29 +70,55 @@ class Baseline:
 
 
 def load_trained(folder: Path, head: Head, *, max_length: int, arithmetic: str = FLOAT32) -> Tagger | Classifier:
-    """The model that training wrote into `folder` for this head. arithmetic: one of `arithmetic.ARITHMETICS`; whatever
-    is to be judged or compared with another model is computed in float32.
+    """The model that training wrote into `folder` for this head. arithmetic: float32 or bfloat16; whatever is to be
+    judged or compared with another model is computed in float32.
 
     Raises SettingsError if it cannot be read, Conflict if it has learnt other labels or its weights are not whole.
     """
+    network = TorchNetwork(_trained(folder, head), arithmetic)
+    return model_for(head, network, load_tokenizer(str(folder)), max_length=max_length)
+
+
+def export_trained(folder: Path, head: Head, path: Path) -> None:
+    """Write the model of `load_trained` as a file that ONNX Runtime reads. Raises as that does, and whatever torch's
+    exporter raises for a model that it does not understand."""
+    export(_trained(folder, head), path)
+
+
+def load_exported(folder: Path, head: Head, path: Path, *, max_length: int) -> Tagger | Classifier:
+    """The model of `load_trained` from the file that `export_trained` wrote. Raises as `load_trained`."""
+    config = load_pretrained("AutoConfig", str(folder))
+    if not _has_learnt(config, head):
+        raise _unfit()
+    return model_for(head, OnnxNetwork(path, config), load_tokenizer(str(folder)), max_length=max_length)
+
+
+def _trained(folder: Path, head: Head) -> Any:
     model, missing = load_classifier(str(folder), TOKENS if head.kind == "spans" else SEQUENCES)
-    learnt = tuple(model.config.id2label[i] for i in range(model.config.num_labels))
+    if missing or not _has_learnt(model.config, head):
+        raise _unfit()
+    return model
+
+
+def _has_learnt(config: Any, head: Head) -> bool:
+    """Whether a model of this config answers with exactly the head's labels."""
+    learnt = tuple(config.id2label[i] for i in range(config.num_labels))
     ours = tag_names(head.labels) if head.kind == "spans" else head.labels
-    several = getattr(model.config, "problem_type", None) == MULTIPLE
-    if missing or learnt != ours or several != (head.kind == "choices"):
-        raise Conflict("The model on disk has learnt other labels, or is not whole.", "Train the project again.")
-    return model_for(head, model, load_tokenizer(str(folder)), max_length=max_length, arithmetic=arithmetic)
+    several = getattr(config, "problem_type", None) == MULTIPLE
+    return learnt == ours and several == (head.kind == "choices")
 
 
-def model_for(
-    head: Head, model: Any, tokenizer: Any, *, max_length: int, arithmetic: str = FLOAT32
-) -> Tagger | Classifier:
-    """A classifier of transformers that has learnt exactly the head's labels, as one that answers for it."""
+def _unfit() -> Conflict:
+    return Conflict("The model on disk has learnt other labels, or is not whole.", "Train the project again.")
+
+
+def model_for(head: Head, network: Network, tokenizer: Any, *, max_length: int) -> Tagger | Classifier:
+    """A network that has learnt exactly the head's labels, as a model that answers for it."""
     if head.kind == "spans":
-        return Tagger(model, tokenizer, head.labels, max_length=max_length, arithmetic=arithmetic)
-    thresholds = tuple(getattr(model.config, "thresholds", None) or ())
+        return Tagger(network, tokenizer, head.labels, max_length=max_length)
+    thresholds = tuple(getattr(network.config, "thresholds", None) or ())
     meaning = Meaning(head.labels, head.kind == "choices", thresholds)
-    return Classifier(model, tokenizer, meaning, max_length=max_length, arithmetic=arithmetic)
+    return Classifier(network, tokenizer, meaning, max_length=max_length)
 
 
 def answers(
@@ -116,17 +146,17 @@ def load_baseline(name: str, head: Head, *, max_length: int) -> Baseline:
     model, missing = load_classifier(name, kind)
     if missing:
         return Baseline(None, unmatched)
-    tokenizer = load_tokenizer(name)
+    network, tokenizer = TorchNetwork(model), load_tokenizer(name)
     if head.kind == "spans":
-        return Baseline(Tagger(model, tokenizer, head.labels, max_length=max_length, matrix=matrix), unmatched)
+        return Baseline(Tagger(network, tokenizer, head.labels, max_length=max_length, matrix=matrix), unmatched)
     meaning = Meaning(head.labels, head.kind == "choices", matrix=matrix)
-    return Baseline(Classifier(model, tokenizer, meaning, max_length=max_length), unmatched)
+    return Baseline(Classifier(network, tokenizer, meaning, max_length=max_length), unmatched)
 
 
 def load_encoder(name: str, *, max_length: int) -> Encoder:
     """The encoder of the model `name`, without any head. Raises as `load_baseline` does."""
     model = load_pretrained("AutoModel", name, use_safetensors=True)
-    return Encoder(model, load_tokenizer(name), max_length=max_length)
+    return Encoder(TorchNetwork(model), load_tokenizer(name), max_length=max_length)
 
 
 def embed(texts: Sequence[str], name: str, *, max_length: int, progress: Report | None = None) -> Float32:

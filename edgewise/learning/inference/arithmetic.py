@@ -1,8 +1,9 @@
-"""In which arithmetic a model is computed: which there are, how a model is made to compute in one, and which is taken.
+"""In which arithmetic a model is computed: which there are, how they are compared, and which is taken.
 
 Measured, never read off a processor's flags: of two processors with avx512_bf16 one is five times as fast in bfloat16,
-the other half as fast. 8-bit integers are not offered: they lose the ranking (6 % of the words got another label).
-Knows nothing of texts, versions or uncertainty: it is given work to time, and numbers to compare.
+the other half as fast; and ONNX Runtime is faster than torch on some, slower on others. 8-bit integers are not offered:
+they lose the ranking (6 % of the words got another label). Knows nothing of texts, versions or uncertainty: it is given
+work to time, and numbers to compare.
 """
 
 import os
@@ -10,7 +11,6 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-FLOAT32, BFLOAT16 = "float32", "bfloat16"
-ARITHMETICS = (FLOAT32, BFLOAT16)
+FLOAT32, BFLOAT16, ONNX = "float32", "bfloat16", "onnx"  # onnx: 32-bit floats too, by ONNX Runtime
+OTHERS = (BFLOAT16, ONNX)
 
 LEAST_GAIN = 1.1  # times as fast as float32; below, it is not worth another arithmetic
 HOPELESS = 0.9  # after the first round: nothing that is so slow becomes the faster one
@@ -167,45 +167,6 @@ def _cpu_s(work: Callable[[], object]) -> float:
     began = time.process_time()
     work()
     return max(time.process_time() - began, 1e-9)
-
-
-def prepared(model: Any, arithmetic: str) -> Any:
-    """The model of transformers with weights as this arithmetic wants them. Changes it; ValueError for an unknown one.
-
-    bfloat16: the encoder's linear layers, which take nearly all of the time, in half the memory. The rest stays in 32
-    bits: embeddings, norms, and the head, or its logits would be rounded to two or three digits.
-    """
-    import torch
-
-    if arithmetic not in ARITHMETICS:
-        raise ValueError(f"no such arithmetic: {arithmetic}")
-    model.float()
-    if arithmetic == BFLOAT16:
-        for module in model.base_model.modules():
-            if isinstance(module, torch.nn.Linear):
-                module.bfloat16()
-        for name, module in model.named_children():
-            if name != model.base_model_prefix and model.base_model is not model:
-                module.forward = _whole(module.forward)
-    return model
-
-
-def _whole(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """A head's forward pass in 32 bits, whatever the arithmetic around it."""
-    import torch
-
-    def run(*args: Any, **named: Any) -> Any:
-        with torch.autocast("cpu", enabled=False):
-            return forward(*(one.float() if torch.is_tensor(one) else one for one in args), **named)
-
-    return run
-
-
-def computing(arithmetic: str) -> AbstractContextManager[Any]:
-    """Within it a prepared model computes in this arithmetic, in this thread."""
-    import torch
-
-    return torch.autocast("cpu", torch.bfloat16) if arithmetic == BFLOAT16 else nullcontext()
 
 
 def architecture_of(config: Mapping[str, Any], kind: str, max_length: int) -> str:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from edgewise.labels.spans import Span, on_whole
 from edgewise.labels.windows import IntArray, Windows
-from edgewise.learning.inference.arithmetic import FLOAT32
-from edgewise.learning.inference.encoder import Encoder, Float32, Report, softmax
+from edgewise.learning.inference.encoder import Encoder, Report, softmax
+from edgewise.learning.inference.networks import Float32, Network
 
 HALF = 0.5  # the threshold of a label that has none of its own
 MULTIPLE = "multi_label_classification"
@@ -57,10 +57,8 @@ class Meaning:
 class Classifier(Encoder):
     """A model that chooses among our labels. Safe to share between threads."""
 
-    def __init__(
-        self, model: Any, tokenizer: Any, meaning: Meaning, *, max_length: int, arithmetic: str = FLOAT32
-    ) -> None:
-        super().__init__(model, tokenizer, max_length=max_length, arithmetic=arithmetic)
+    def __init__(self, network: Network, tokenizer: Any, meaning: Meaning, *, max_length: int) -> None:
+        super().__init__(network, tokenizer, max_length=max_length)
         self.meaning = meaning
 
     @property
@@ -73,7 +71,7 @@ class Classifier(Encoder):
 
         progress is told the share done, in [0, 1], after every batch; what it raises ends the work.
         """
-        logits: list[Float32] = [np.zeros((0, self._model.config.num_labels), dtype=np.float32)]
+        logits: list[Float32] = [np.zeros((0, self._network.config.num_labels), dtype=np.float32)]
         read: list[NDArray[np.bool_]] = [np.zeros(0, dtype=bool)]
         embeddings: list[Float32] = [np.zeros((0, self._dim), dtype=np.float32)]
         for windows, report in self._chunks(texts, progress):
@@ -86,7 +84,7 @@ class Classifier(Encoder):
     def _logits(self, windows: Windows, how: tuple[int, Report]) -> tuple[Float32, Float32, NDArray[np.bool_]]:
         """Embeddings (n, dim), logits (n, n_model_labels), and which of the texts have any tokens (n,)."""
         n_texts = len(windows.offsets) - 1
-        sums, counts = np.zeros((n_texts, self._model.config.num_labels)), np.zeros(n_texts)
+        sums, counts = np.zeros((n_texts, self._network.config.num_labels)), np.zeros(n_texts)
 
         def read(which: IntArray, content: NDArray[np.bool_], logits: Float32) -> None:
             weights = content.sum(axis=1)
@@ -99,7 +97,7 @@ class Classifier(Encoder):
     def _classified(
         self, texts: Sequence[str], logits: Float32, read: NDArray[np.bool_], embeddings: Float32
     ) -> Classified:
-        alone = getattr(self._model.config, "problem_type", None) == MULTIPLE  # each label is a question of its own
+        alone = getattr(self._network.config, "problem_type", None) == MULTIPLE  # each label is a question of its own
         said = np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32) if alone else softmax(logits)
         shares, elsewhere = self._ours(said)
         shares[~read], elsewhere[~read] = 0, np.inf

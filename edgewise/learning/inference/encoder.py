@@ -1,7 +1,7 @@
 """Texts of any length through a model, as overlapping windows: embeddings, and what its head says of each window.
 
-All arithmetic of the model is in `Encoder._run`; what comes out of it are 32-bit floats, whatever it computes in. Knows
-nothing of labels: what the head's numbers mean is the business of tagging.py and classification.py.
+Knows nothing of labels: what the head's numbers mean is the business of tagging.py and classification.py; how they are
+computed is that of networks.py.
 """
 
 import threading
@@ -12,12 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewise.labels.windows import IntArray, Windows, encode
-from edgewise.learning.inference.arithmetic import FLOAT32, computing, prepared
+from edgewise.learning.inference.networks import Float32, Network
 
-Float32 = NDArray[np.float32]
 Report = Callable[[float], None]
 Read = Callable[[IntArray, NDArray[np.bool_], Float32], None]  # (b,) windows, (b, length) content, logits (b, …)
-Batch = tuple[IntArray, IntArray, NDArray[np.bool_]]
 
 CHUNK = 1024  # texts that are cut and sorted at a time: bounds memory
 PADDING = 0.05  # of a batch at most
@@ -26,20 +24,23 @@ OVERLAP = 4  # windows share a quarter of their length
 
 
 class Encoder:
-    """A model and its tokenizer, for embeddings. Safe to share between threads. arithmetic: one of ARITHMETICS."""
+    """A network and its tokenizer, for embeddings. Safe to share between threads."""
 
-    def __init__(self, model: Any, tokenizer: Any, *, max_length: int, arithmetic: str = FLOAT32) -> None:
-        self._model = prepared(model.eval(), arithmetic)
-        self.arithmetic = arithmetic
+    def __init__(self, network: Network, tokenizer: Any, *, max_length: int) -> None:
+        self._network = network
         self._tokenizer = tokenizer
         self._lock = threading.Lock()  # fast tokenizers are not re-entrant
-        self._max_length = min(max_length, positions(model), tokenizer.model_max_length)
+        self._max_length = min(max_length, network.positions, tokenizer.model_max_length)
+
+    @property
+    def arithmetic(self) -> str:
+        """In which it computes."""
+        return self._network.arithmetic
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory that the weights take."""
-        held = (*self._model.parameters(), *self._model.buffers())
-        return sum(one.numel() * one.element_size() for one in held)
+        return self._network.nbytes
 
     def embed(self, texts: Sequence[str], *, batch_size: int = 32, progress: Report | None = None) -> Float32:
         """(n, dim), the mean of the last hidden state over each text's tokens, of length 1; 0 without tokens.
@@ -52,7 +53,7 @@ class Encoder:
 
     @property
     def _dim(self) -> int:
-        return int(self._model.config.hidden_size)
+        return int(self._network.config.hidden_size)
 
     def _chunks(self, texts: Sequence[str], progress: Report | None) -> Iterator[tuple[Windows, Report]]:
         for start in range(0, len(texts), CHUNK):
@@ -74,7 +75,7 @@ class Encoder:
         done = 0
         for which in alike(windows.lengths, batch_size):
             batch = windows.pad(which, self._tokenizer.pad_token_id or 0)
-            pooled, logits = self._run(batch)
+            pooled, logits = self._network.run(batch)
             if logits is not None:
                 read(which, batch[2], logits)
             np.add.at(sums, windows.text[which], pooled)
@@ -100,21 +101,6 @@ class Encoder:
 
         return self._pass(windows, how, read), found
 
-    def _run(self, batch: Batch) -> tuple[Float32, Float32 | None]:
-        """The forward pass. batch: (ids, mask, content), each (b, length).
-
-        Returns the last hidden state summed over content (b, dim), and the head's logits, None without a head.
-        """
-        import torch
-
-        ids, mask, content = (torch.from_numpy(one).to(self._model.device) for one in batch)
-        with torch.inference_mode():
-            with computing(self.arithmetic):
-                answer = self._model(input_ids=ids, attention_mask=mask, output_hidden_states=True)
-            pooled = (answer.hidden_states[-1].float() * content.unsqueeze(-1)).sum(dim=1)
-            logits = getattr(answer, "logits", None)
-            return pooled.cpu().numpy(), None if logits is None else logits.float().cpu().numpy()
-
 
 def alike(lengths: IntArray, most: int) -> Iterator[IntArray]:
     """Positions in batches, shortest first: at most so many, and at most PADDING of a batch is no token once it has
@@ -136,15 +122,6 @@ def softmax(logits: Float32) -> Float32:
     """Distributions along the last axis."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True), dtype=np.float32)
-
-
-def positions(model: Any) -> int:
-    """The longest window that the model's position table allows."""
-    limit = getattr(model.config, "max_position_embeddings", None) or 0
-    table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
-    padding = getattr(table, "padding_idx", None)
-    limit -= 0 if padding is None else padding + 1  # RoBERTa begins to count behind the padding
-    return limit if limit > 0 else int(np.iinfo(np.int64).max)
 
 
 def _unit(vectors: NDArray[np.float64]) -> Float32:

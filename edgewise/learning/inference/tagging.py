@@ -11,8 +11,8 @@ import numpy as np
 
 from edgewise.labels.spans import Span
 from edgewise.labels.windows import UNREAD, IntArray, spans_of_texts
-from edgewise.learning.inference.arithmetic import FLOAT32
-from edgewise.learning.inference.encoder import Encoder, Float32, Report, softmax
+from edgewise.learning.inference.encoder import Encoder, Report, softmax
+from edgewise.learning.inference.networks import Float32, Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,14 @@ class Tagger(Encoder):
 
     def __init__(
         self,
-        model: Any,
+        network: Network,
         tokenizer: Any,
         labels: Sequence[str],
         *,
         max_length: int,
         matrix: Float32 | None = None,
-        arithmetic: str = FLOAT32,
     ) -> None:
-        super().__init__(model, tokenizer, max_length=max_length, arithmetic=arithmetic)
+        super().__init__(network, tokenizer, max_length=max_length)
         self.labels = tuple(labels)
         self._matrix = matrix
 
@@ -63,7 +62,7 @@ class Tagger(Encoder):
         probabilities: list[Float32] = [np.zeros((0, n_tags), dtype=np.float32)]
         embeddings: list[Float32] = [np.zeros((0, self._dim), dtype=np.float32)]
         for windows, report in self._chunks(texts, progress):
-            pooled, found = self._by_word(windows, (batch_size, report), self._model.config.num_labels, softmax)
+            pooled, found = self._by_word(windows, (batch_size, report), self._network.config.num_labels, softmax)
             ours: Float32 = found if self._matrix is None else found @ self._matrix
             ours[windows.window == UNREAD] = np.eye(1, n_tags, dtype=np.float32)
             words.append(windows.words)

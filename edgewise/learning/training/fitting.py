@@ -14,7 +14,7 @@ from edgewise.labels.schema import Head
 from edgewise.labels.spans import Document
 from edgewise.learning.baseline import load_tokenizer
 from edgewise.learning.evaluation import evaluate
-from edgewise.learning.inference import Classifier, answers, model_for
+from edgewise.learning.inference import Classifier, TorchNetwork, answers, model_for
 from edgewise.learning.training.exercises import Exercises, answers_of, exercises_of, split
 from edgewise.learning.training.features import (
     TextFeatures,
@@ -132,7 +132,7 @@ def _fine_tune(
         taught = exercises_of([documents[index] for index in learnt], head, tokenizer, length)
     if start.features is not None:
         teach_texts(model, start.features.only(learnt), head)
-    answering = model_for(head, model, tokenizer, max_length=length)
+    answering = model_for(head, TorchNetwork(model), tokenizer, max_length=length)
     texts, gold = [document.text for document in kept], [document.spans for document in kept]
 
     def watch() -> float:

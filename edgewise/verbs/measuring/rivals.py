@@ -12,7 +12,8 @@ from edgewise.labels.spans import Span
 from edgewise.learning.llm_evaluation import Answer, Examined, Source
 from edgewise.services.store import Project, Version
 from edgewise.verbs.judge import spans_from
-from edgewise.verbs.scoring import Model, model_of, models_of, predict
+from edgewise.verbs.models import Model, model_of, models_of
+from edgewise.verbs.scoring import predict
 from edgewise.verbs.system import System
 
 Found = dict[int, dict[str, tuple[Span, ...]]]  # by task, then by from_name
