@@ -1,10 +1,10 @@
 """In which arithmetic a version is computed, by head and machine. Knows nothing of how one is chosen."""
 
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 
 from sqlalchemy import and_, select
 
-from edgewise.services.store.database import now, read_as
+from edgewise.services.store.database import columns_of, now, read_as
 from edgewise.services.store.improvements import Improvements
 from edgewise.services.store.records import Arithmetic
 from edgewise.services.store.tables import arithmetics
@@ -20,7 +20,7 @@ class Arithmetics(Improvements):
         dated = replace(made, created_at=now())
         with self._write() as connection:
             self._hold(connection, key)
-            self._put(connection, arithmetics, [asdict(dated) | {"project_key": key}])
+            self._put(connection, arithmetics, [columns_of(dated) | {"project_key": key}])
         return dated
 
     def arithmetics(self, key: int, version: str) -> list[Arithmetic]:

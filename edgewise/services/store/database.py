@@ -58,6 +58,13 @@ def read_as(record: type[Record], row: Row[Any]) -> Record:
     return record(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 
+def columns_of(record: Any) -> dict[str, Any]:
+    """A dataclass as a row of the same column names; tuples become lists. Unlike `asdict` it copies nothing that is
+    nested, which took a tenth of a ranking's time."""
+    values = {f.name: getattr(record, f.name) for f in fields(record)}
+    return {name: list(v) if isinstance(v, tuple) else v for name, v in values.items()}
+
+
 class Database:
     """Transactions on either database. Safe to share between threads; every process makes its own."""
 

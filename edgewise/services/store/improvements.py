@@ -6,12 +6,12 @@ all the next round needs, in whichever process.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import select
 
-from edgewise.services.store.database import now, read_as
+from edgewise.services.store.database import columns_of, now, read_as
 from edgewise.services.store.prelabels import prelabel_row
 from edgewise.services.store.records import Improvement, Json, LlmRun, Prelabelled, Shot
 from edgewise.services.store.suggestions import Suggestions
@@ -25,7 +25,7 @@ class Improvements(Suggestions):
 
     def begin_improvement(self, key: int, made: Improvement) -> Improvement:
         """Keep a new one in place of the project's last. Its time is set here."""
-        row = asdict(made) | {"created_at": now()}
+        row = columns_of(made) | {"created_at": now()}
         with self._write() as connection:
             self._hold(connection, key)
             self._put(connection, improvements, [row | {"project_key": key}])
@@ -54,7 +54,7 @@ class Improvements(Suggestions):
             self._hold(connection, key)
             ours = select(tasks.c.task_id).where(tasks.c.project_key == key)
             here = set(connection.execute(ours).scalars())
-            self._put(connection, llm_runs, [asdict(run) | owner | {"created_at": now()}])
-            self._put(connection, llm_demonstrations, [asdict(s) | owner for s in shots if s.task_id in here])
+            self._put(connection, llm_runs, [columns_of(run) | owner | {"created_at": now()}])
+            self._put(connection, llm_demonstrations, [columns_of(s) | owner for s in shots if s.task_id in here])
             self._put(connection, prelabels, [prelabel_row(key, one) for one in made if one.task_id in here])
             connection.execute(improvements.update().where(improvements.c.project_key == key).values(facts))

@@ -4,13 +4,13 @@ Knows nothing of what is asked or answered.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import and_, select
 
 from edgewise.errors import NotFound
-from edgewise.services.store.database import now, read_as
+from edgewise.services.store.database import columns_of, now, read_as
 from edgewise.services.store.prelabels import Prelabels
 from edgewise.services.store.records import LlmRun, Shot
 from edgewise.services.store.tables import llm_demonstrations, llm_runs, prelabels, tasks
@@ -23,14 +23,14 @@ class LlmRuns(Prelabels):
 
     def add_llm_run(self, key: int, run: LlmRun, shots: Sequence[Shot]) -> LlmRun:
         """Keep a new run with the demonstrations that it may show, all of it or nothing. Its time is set here."""
-        made = asdict(run) | {"created_at": now()}
+        made = columns_of(run) | {"created_at": now()}
         wanted = {shot.task_id: shot for shot in shots}
         with self._write() as connection:
             self._hold(connection, key)
             here = select(tasks.c.task_id).where(tasks.c.project_key == key, tasks.c.task_id.in_(wanted))
             known = sorted(connection.execute(here).scalars())
             owner = {"project_key": key, "run": run.run}
-            self._put(connection, llm_demonstrations, [asdict(wanted[task]) | owner for task in known])
+            self._put(connection, llm_demonstrations, [columns_of(wanted[task]) | owner for task in known])
             connection.execute(llm_runs.insert().values(made | owner))
         return LlmRun(**made)
 

@@ -1,13 +1,13 @@
 """What language models answered: paid answers by question, pre-labels by task, and what the models were told."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from hashlib import blake2b
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 
-from edgewise.services.store.database import WRITE_CHUNK, chunks, now, read_as
+from edgewise.services.store.database import WRITE_CHUNK, chunks, columns_of, now, read_as
 from edgewise.services.store.records import Instructions, Prelabelled
 from edgewise.services.store.releases import Releases
 from edgewise.services.store.tables import instructions, llm_answers, llm_texts, prelabels, tasks
@@ -181,7 +181,7 @@ def _of(key: int, run: int) -> ColumnElement[bool]:
 
 def prelabel_row(key: int, one: Prelabelled) -> dict[str, Any]:
     """A pre-label as its table has it."""
-    return asdict(one) | {"project_key": key, "result": list(one.result), "shown": list(one.shown)}
+    return columns_of(one) | {"project_key": key}
 
 
 def text_name(text: str) -> str:

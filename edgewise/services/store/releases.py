@@ -2,13 +2,13 @@
 labelled first."""
 
 from collections.abc import Container, Iterable
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, func, select
 
 from edgewise.errors import NotFound
-from edgewise.services.store.database import CHUNK, WRITE_CHUNK, chunks, now, read_as
+from edgewise.services.store.database import CHUNK, WRITE_CHUNK, chunks, columns_of, now, read_as
 from edgewise.services.store.records import Rank, Release
 from edgewise.services.store.tables import projects, rank_chunks, ranks, releases, tasks
 from edgewise.services.store.training import Training
@@ -27,7 +27,7 @@ class Releases(Training):
             counting = projects.update().where(projects.c.key == key).values(release_counter=highest + 1)
             n = connection.execute(counting.returning(projects.c.release_counter)).scalar_one()
             release = Release(n, key, version, "ranking", False, now(), schema_digest)
-            connection.execute(releases.insert().values(asdict(release)))
+            connection.execute(releases.insert().values(columns_of(release)))
         return release
 
     def release(self, key: int, n: int) -> Release:
@@ -73,9 +73,7 @@ class Releases(Training):
                 )
                 here = connection.execute(mine.order_by(tasks.c.task_id)).all()
                 who = {"project_key": key, "release": n}
-                rows = [
-                    asdict(by_id[i]) | who | {"result": list(by_id[i].result), "open": is_open} for i, is_open in here
-                ]
+                rows = [columns_of(by_id[i]) | who | {"open": is_open} for i, is_open in here]
                 with self._recounting(connection, key, by_id):
                     self._put(connection, ranks, rows, keep)
 

@@ -1,12 +1,12 @@
 """Reports: what was measured of a project, under the id of the job that measured it. Knows nothing of their content."""
 
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import ColumnElement, and_, select
 
 from edgewise.errors import NotFound
-from edgewise.services.store.database import now, read_as
+from edgewise.services.store.database import columns_of, now, read_as
 from edgewise.services.store.llm_runs import LlmRuns
 from edgewise.services.store.records import Instructions, Json, Report
 from edgewise.services.store.tables import instructions, llm_runs, reports
@@ -26,7 +26,7 @@ class Reports(LlmRuns):
             row = connection.execute(mine).one_or_none()
             if row is not None:
                 return read_as(Report, row)
-            connection.execute(reports.insert().values(asdict(fresh)))
+            connection.execute(reports.insert().values(columns_of(fresh)))
         return fresh
 
     def update_report(self, key: int, id: str, **facts: Any) -> None:

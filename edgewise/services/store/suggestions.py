@@ -1,12 +1,12 @@
 """What annotations began from: the prediction that was shown, kept beyond its release. Knows nothing of comparing."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 
 from sqlalchemy import and_, case, false, func, select
 
 from edgewise.labels.annotations import Annotation
-from edgewise.services.store.database import chunks, read_as
+from edgewise.services.store.database import chunks, columns_of, read_as
 from edgewise.services.store.erasure import Erasures
 from edgewise.services.store.records import Suggestion, Task
 from edgewise.services.store.tables import annotations, suggestions, tasks
@@ -37,7 +37,7 @@ class Suggestions(Erasures):
                 self._hold(connection, key)
                 mine = and_(tasks.c.project_key == key, tasks.c.task_id.in_({one.task_id for one in some}))
                 here = set(connection.execute(select(tasks.c.task_id).where(mine)).scalars())
-                rows = [asdict(one) | {"project_key": key, "result": list(one.result)} for one in some]
+                rows = [columns_of(one) | {"project_key": key} for one in some]
                 self._put(connection, suggestions, [row for row in rows if row["task_id"] in here])
 
     def begun_from(self, key: int, ids: Iterable[int]) -> dict[int, int]:

@@ -4,13 +4,13 @@ Does not know how an example is made of annotations: callers bring its digest wi
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, func, select
 
 from edgewise.labels.annotations import Annotation
-from edgewise.services.store.database import CHUNK, chunks, read_as
+from edgewise.services.store.database import CHUNK, chunks, columns_of, read_as
 from edgewise.services.store.pools import Pools
 from edgewise.services.store.records import Task
 from edgewise.services.store.tables import (
@@ -80,9 +80,7 @@ class Tasks(Pools):
         for some in chunks(new):
             old = (annotations.c.project_key == key) & annotations.c.task_id.in_(some)
             connection.execute(annotations.delete().where(old))
-        rows = [
-            asdict(a) | {"project_key": key, "task_id": i, "result": list(a.result)} for i, s in new.items() for a in s
-        ]
+        rows = [columns_of(a) | {"project_key": key, "task_id": i} for i, s in new.items() for a in s]
         self._put(connection, annotations, rows)
         same = and_(*(annotations.c[name] == suggestions.c[name] for name in ("project_key", "task_id")))
         there = select(annotations.c.id).where(same, annotations.c.id == suggestions.c.annotation_id).exists()
@@ -251,7 +249,7 @@ class Tasks(Pools):
 
 def _task_row(key: int, task: Task, theirs: Sequence[Annotation], known: Known) -> dict[str, Any]:
     _, audit = known.get(task.task_id, (None, None))
-    return asdict(task) | {
+    return columns_of(task) | {
         "project_key": key,
         "audit": task.audit if audit is None else audit,
         "finished": sum(not a.was_cancelled for a in theirs),
