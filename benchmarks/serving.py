@@ -190,7 +190,7 @@ def many_projects(data: Path) -> Json:
     for turn in range(2 * PROJECTS):
         model = cache.get(f"project {turn % PROJECTS}", lambda: load_trained(newest.parent, head, max_length=128))
         answers(model, texts)
-        held = sum(one.nbytes for one in cache._held.values()) / 1e6
+        held = sum(one.nbytes for _, one in cache._held.values()) / 1e6
         seen.append(resident(os.getpid()))
         if held > bound:
             raise SystemExit(f"The cache holds {held:.0f} MB, more than {bound}.")

@@ -74,13 +74,13 @@ class Told:
 
 workers.Supervisor = Told
 import _wsgi
-print("server", os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"])
+print("server", *(os.environ[name] for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "LRU_CACHE_CAPACITY")))
 """
 
 
 @pytest.mark.parametrize(
     ("given", "told"),
-    [({}, "worker None\nserver 1 PASSIVE\n"), ({"OMP_NUM_THREADS": "3"}, "worker 3\nserver 3 PASSIVE\n")],
+    [({}, "worker None\nserver 1 PASSIVE 32\n"), ({"OMP_NUM_THREADS": "3"}, "worker 3\nserver 3 PASSIVE 32\n")],
 )
 def test_the_server_computes_with_one_thread_and_the_worker_as_it_would_without(
     given: dict[str, str], told: str, tmp_path: Path

@@ -87,8 +87,10 @@ def model_of(
         folder = system.registry.folder(folder_name(project), version.id, head.from_name)
         exported = system.registry.exported(folder_name(project), version.id, head.from_name)
         taken = FLOAT32 if arithmetic == ONNX and not exported.is_file() else arithmetic
-        key, length = f"{project.key}/{version.id}/{head.from_name}/{taken}", settings.max_sequence_length
-        return cache(system).get(key, lambda: load_in(taken, folder, exported, head, length))
+        key, length = f"{project.key}/{head.from_name}", settings.max_sequence_length
+        return cache(system).get(
+            key, lambda: load_in(taken, folder, exported, head, length), state=f"{version.id}/{taken}"
+        )
     key = f"baseline/{settings.baseline_model_name}/{head.digest}"
     baseline = cache(system).get(
         key,

@@ -284,6 +284,16 @@ def test_a_cache_forgets_the_least_recently_used_first() -> None:
     assert "".join(loads) == "abcdbc"
 
 
+def test_a_project_s_next_version_takes_the_place_of_the_last() -> None:
+    cache, versions = ModelCache(1), {name: Block(1) for name in ("first", "second")}
+    assert cache.get("project", lambda: versions["first"], state="first") is versions["first"]
+    other = cache.get("other", lambda: Block(1))
+    assert cache.get("project", lambda: versions["second"], state="second") is versions["second"]
+    assert cache.get("project", lambda: Block(1), state="second") is versions["second"]
+    assert cache.get("other", lambda: Block(1)) is other
+    assert cache.get("project", lambda: Block(7), state="first").nbytes == 7, "the first version is gone"
+
+
 def test_a_model_larger_than_the_cache_is_kept_while_it_is_the_newest() -> None:
     cache, big = ModelCache(1), Block(9_000_000)
     assert cache.get("big", lambda: big) is big
