@@ -87,7 +87,7 @@ def measured(studio: RunningStudio, data: Path, port: int, project: int, predict
         predict()
         found: Json = {"cores": os.cpu_count(), "start_to_first_answer_s": round(time.perf_counter() - began, 2)}
         until_quiet(url)
-        found["arithmetic"] = [one["choice"] for one in status(url, project)["arithmetic"]]
+        found["arithmetic"] = [f"{one['choice']}: {one['reason']}" for one in status(url, project)["arithmetic"]]
         found["at_rest"] = in_turn(port, predict, webhook, lambda done: done < CALLS)
         label(studio, project)
         httpx.post(f"{url}/projects/{project}/train", json={}, timeout=30).raise_for_status()

@@ -1,5 +1,7 @@
 """Weights that compute: the same model in torch and exported for ONNX Runtime, over texts of any length."""
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from edgewise.labels.spans import Span
 from edgewise.labels.windows import tag_names
 from edgewise.learning.baseline import PACKAGED, load_pretrained
 from edgewise.learning.inference import Classifier, Tagger, export_trained, load_exported, load_trained
-from edgewise.learning.inference.arithmetic import FLOAT32, ONNX
+from edgewise.learning.inference.arithmetic import BFLOAT16, FLOAT32, ONNX
 from edgewise.learning.inference.networks import TorchNetwork, positions
 from tests.learning.conftest import HEAD, LABELS, MENTIONS, TINY_LENGTH, tagger_of
 
@@ -110,3 +112,22 @@ def test_an_arithmetic_that_torch_does_not_have_is_a_mistake(tiny_tagger: Path) 
     for name in ("int8", ONNX):
         with pytest.raises(ValueError, match=name):
             TorchNetwork(network.model, name)
+
+
+def test_a_network_s_memory_is_free_as_soon_as_nobody_holds_it(tiny_tagger: Path) -> None:
+    """No cycle keeps it until Python looks for one: memory of a server grew by half a model with each version."""
+    for name in (FLOAT32, BFLOAT16):
+        tagger = load_trained(tiny_tagger, HEAD, max_length=TINY_LENGTH, arithmetic=name)
+        gc.collect()
+        gc.disable()
+        try:
+            before = len(gc.get_objects())
+            network = tagger._network
+            assert isinstance(network, TorchNetwork)
+            held = [weakref.ref(module) for module in network.model.modules()]
+            del tagger, network
+            assert [one() for one in held if one() is not None] == []
+            assert gc.collect() == 0, f"{name}: something waits in a cycle"
+            assert len(gc.get_objects()) < before
+        finally:
+            gc.enable()

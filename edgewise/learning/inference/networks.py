@@ -6,8 +6,9 @@ tagging.py and classification.py.
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -167,21 +168,28 @@ def prepared(model: Any, arithmetic: str) -> Any:
         for module in model.base_model.modules():
             if isinstance(module, torch.nn.Linear):
                 module.bfloat16()
-        for name, module in model.named_children():
+        for name, module in list(model.named_children()):
             if name != model.base_model_prefix and model.base_model is not model:
-                module.forward = _whole(module.forward)
+                setattr(model, name, _in_full()(module))
     return model
 
 
-def _whole(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """A head's forward pass in 32 bits, whatever the arithmetic around it."""
+@cache
+def _in_full() -> Any:
+    """The class of heads that compute in 32 bits, whatever the arithmetic around them. A module around the head, not
+    another `forward` in it: that would be a cycle, and keep memory until Python looks for those."""
     import torch
 
-    def run(*args: Any, **named: Any) -> Any:
-        with torch.autocast("cpu", enabled=False):
-            return forward(*(one.float() if torch.is_tensor(one) else one for one in args), **named)
+    class InFull(torch.nn.Module):
+        def __init__(self, head: Any) -> None:
+            super().__init__()
+            self.head = head
 
-    return run
+        def forward(self, *args: Any, **named: Any) -> Any:
+            with torch.autocast("cpu", enabled=False):
+                return self.head(*(one.float() if torch.is_tensor(one) else one for one in args), **named)
+
+    return InFull
 
 
 def computing(arithmetic: str) -> AbstractContextManager[Any]:
