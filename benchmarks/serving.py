@@ -210,8 +210,12 @@ def until_training(url: str) -> None:
 
 def is_training(url: str) -> bool:
     """Whether one runs now."""
-    jobs = httpx.get(f"{url}/jobs", timeout=30).json()["jobs"]
-    return any(one["kind"] == "train" and one["state"] == "running" for one in jobs)
+    return any(one["kind"] == "train" and one["state"] == "running" for one in jobs(url))
+
+
+def jobs(url: str) -> list[Json]:
+    """The newest ones: more than a training's length of webhooks brings."""
+    return list(httpx.get(f"{url}/jobs", params={"limit": 500}, timeout=30).json()["jobs"])
 
 
 def until_quiet(url: str) -> None:
@@ -219,7 +223,7 @@ def until_quiet(url: str) -> None:
     quiet_since = time.monotonic()
     while time.monotonic() - quiet_since < QUIET_S:
         time.sleep(0.5)
-        states = {one["state"] for one in httpx.get(f"{url}/jobs", timeout=30).json()["jobs"]}
+        states = {one["state"] for one in jobs(url)}
         if "failed" in states:
             raise SystemExit("A job failed: the benchmark measured something else.")
         if states & {"queued", "running"}:
