@@ -19,6 +19,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -70,6 +71,13 @@ def weights_hash(version_folder: Path) -> str:
             while block := file.read(BLOCK):
                 total.update(block)
     return total.hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _hash_of(path: Path, changed: int, size: int) -> str:
+    """SHA-256 of a file. changed, size: of this state of it, so that another one is read again."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def version_id(schema_digest: str, snapshot: str, settings: Mapping[str, object], weights: str) -> str:
@@ -162,6 +170,15 @@ class Registry:
     def exported(self, project: str, version: str, from_name: str) -> Path:
         """Where a head's weights are in another form, if somebody made it of them: no part of the version's id."""
         return self._project(project) / version / f"{safe_name(from_name)}.onnx"
+
+    def exported_hash(self, project: str, version: str, from_name: str) -> str | None:
+        """SHA-256 of that file, read once per process while nobody changes it; None without a file."""
+        path = self.exported(project, version, from_name)
+        try:
+            found = path.stat()
+            return _hash_of(path, found.st_mtime_ns, found.st_size)
+        except FileNotFoundError:
+            return None
 
     def verify(self, project: str, version: str) -> Path:
         """The version's folder, if its files are those that its id was made from; ids are kept elsewhere.

@@ -85,7 +85,9 @@ def examine(system: System, project: Project, of: tuple[Version, Head], report: 
         if decide(measured).arithmetic != FLOAT32:
             break
     choice = decide(measured)
-    figures = {"machine": machine().words, "rounds": rounds}
+    figures: dict[str, Any] = {"machine": machine().words, "rounds": rounds}
+    if choice.arithmetic == ONNX:
+        figures["export"] = system.registry.exported_hash(folder_name(project), version.id, head.from_name)
     return Arithmetic(
         version=version.id,
         head=head.from_name,

@@ -16,7 +16,7 @@ from edgewise.learning.inference import (
     load_trained,
 )
 from edgewise.learning.inference.arithmetic import FLOAT32, ONNX, architecture_of, machine
-from edgewise.services.store import Project, Version
+from edgewise.services.store import Arithmetic, Project, Version
 from edgewise.verbs.system import System, folder_name
 
 Model = Tagger | Classifier
@@ -35,26 +35,34 @@ def cache(system: System) -> ModelCache:
 def models_of(system: System, project: Project, schema: Schema, version: Version | None) -> dict[str, Model]:
     """from_name -> the model that answers for this head, in the arithmetic that was chosen for it on this machine; a
     head that nobody can answer for is missing."""
-    chosen = arithmetics_of(system, project, schema, version)
-    found = {
-        head.from_name: model_of(system, project, head, version, arithmetic=chosen.get(head.from_name, FLOAT32))
-        for head in schema.heads
-    }
-    return {name: model for name, model in found.items() if model is not None}
-
-
-def arithmetics_of(system: System, project: Project, schema: Schema, version: Version | None) -> dict[str, str]:
-    """from_name -> the arithmetic of each head that the version has learned, as it was decided on a machine like this
-    one; until the version is examined, as it was for the last model of its kind. A head without any is missing."""
-    if version is None:
-        return {}
-    made = system.store.arithmetics(project.key, version.id)
-    chosen = {one.head: one.choice for one in made if one.machine == machine().digest}
+    found: dict[str, Model] = {}
     for head in schema.heads:
-        if head.from_name not in chosen and has_learned(version, head):
-            standing = system.store.standing_arithmetic(kind_of(system, project, head, version), machine().digest)
-            chosen |= {head.from_name: standing.choice} if standing else {}
-    return chosen
+        arithmetic = FLOAT32
+        if version is not None and has_learned(version, head):
+            arithmetic = arithmetic_of(system, project, head, version)
+        model = model_of(system, project, head, version, arithmetic=arithmetic)
+        found |= {head.from_name: model} if model is not None else {}
+    return found
+
+
+def arithmetic_of(system: System, project: Project, head: Head, version: Version) -> str:
+    """In which a head that the version has learned is computed: as it was decided on a machine like this one, until it
+    was examined as it was decided for the last model of its kind, before any of those in float32.
+
+    ONNX only where the file is there that was examined. Raises as `Registry.folder`.
+    """
+    made = system.store.arithmetics(project.key, version.id)
+    own = next((one for one in made if one.head == head.from_name and one.machine == machine().digest), None)
+    if own is not None:
+        return own.choice if own.choice != ONNX or is_exported(system, project, version, own) else FLOAT32
+    standing = system.store.standing_arithmetic(kind_of(system, project, head, version), machine().digest)
+    return FLOAT32 if standing is None or standing.choice == ONNX else standing.choice
+
+
+def is_exported(system: System, project: Project, version: Version, made: Arithmetic) -> bool:
+    """Whether the version's file for ONNX Runtime is the one that this decision was made on."""
+    found = system.registry.exported_hash(folder_name(project), version.id, made.head)
+    return found is not None and found == made.figures.get("export")
 
 
 def has_learned(version: Version, head: Head) -> bool:
@@ -79,17 +87,16 @@ def model_of(
 ) -> Model | None:
     """The version's model of this head if it learned these labels, else the baseline's, else None: never noise.
 
-    arithmetic: of the version's model; ONNX is float32 until somebody has exported it. A baseline is examined by
-    nobody, and computed in float32.
+    arithmetic: of the version's model, as `arithmetic_of` has it. A baseline is examined by nobody, and computed in
+    float32.
     """
     settings = system.settings
     if version is not None and has_learned(version, head):
         folder = system.registry.folder(folder_name(project), version.id, head.from_name)
         exported = system.registry.exported(folder_name(project), version.id, head.from_name)
-        taken = FLOAT32 if arithmetic == ONNX and not exported.is_file() else arithmetic
         key, length = f"{project.key}/{head.from_name}", settings.max_sequence_length
         return cache(system).get(
-            key, lambda: load_in(taken, folder, exported, head, length), state=f"{version.id}/{taken}"
+            key, lambda: load_in(arithmetic, folder, exported, head, length), state=f"{version.id}/{arithmetic}"
         )
     key = f"baseline/{settings.baseline_model_name}/{head.digest}"
     baseline = cache(system).get(

@@ -1,5 +1,6 @@
 """Model versions on disk and their mirror in MLflow: real files, a real store, a real MLflow on SQLite."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -126,6 +127,19 @@ def test_weights_that_changed_together_with_their_card_are_not_loaded(registry: 
     (folder / "version.json").write_text(json.dumps(asdict(replace(card, weights_hash=weights_hash(folder)))))
     with pytest.raises(Conflict, match=card.id):
         Registry(tmp_path / "models/finetuned_model").verify("1", card.id)
+
+
+def test_a_file_that_was_made_of_a_head_is_no_part_of_the_version_and_goes_with_it(registry: Registry) -> None:
+    card = publish(registry)
+    exported = registry.exported("1", card.id, "label")
+    assert registry.exported_hash("1", card.id, "label") is None
+    exported.write_bytes(b"graph")
+    assert registry.exported_hash("1", card.id, "label") == hashlib.sha256(b"graph").hexdigest()
+    exported.write_bytes(b"another")
+    assert registry.exported_hash("1", card.id, "label") == hashlib.sha256(b"another").hexdigest()
+    assert Registry(exported.parent.parent.parent).verify("1", card.id).is_dir()
+    registry.prune("1", keep=())
+    assert not exported.exists()
 
 
 def test_a_version_or_head_that_is_not_here_says_what_to_do(registry: Registry) -> None:

@@ -139,6 +139,11 @@ def test_onnx_runtime_is_taken_once_it_is_exported_and_only_the_chosen_file_stay
     second = do(system, known.key, arithmetic.arithmetic)
     assert computes_in(system, second) == ONNX
     system.registry.verify(folder_name(second), str(second.serving))  # the file is no part of the version's id
+    whole = exported(system, second).read_bytes()
+    exported(system, second).write_bytes(whole[:-1] + b"?")
+    assert computes_in(system, second) == FLOAT32, "another file than the one that was examined"
+    exported(system, second).write_bytes(whole)
+    assert computes_in(system, second) == ONNX
     publish(system, second, tiny_tagger, "third")
     demand(monkeypatch, LEAST_SPEARMAN=1.1)
     third = do(system, known.key, arithmetic.arithmetic)
