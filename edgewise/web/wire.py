@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 # Label Studio's project ids are 32-bit integers in its database, and ours.
 MAX_ID = 2**31 - 1
+MAX_TASK_ID = 2**63 - 1  # larger ones no database can be asked for
 
 # An answer of 10,000 samples with reasons is about 3 MB; nobody labels more in one sitting.
 MAX_SAMPLES = 10_000
@@ -262,8 +263,8 @@ def _rendered(entry: object) -> str | None:
 
 def _task(position: int, task: Json) -> Json:
     task_id, data = task.get("id"), task.get("data")
-    if task_id is not None and (isinstance(task_id, bool) or not isinstance(task_id, int)):
-        raise InputError(f"tasks.{position}.id is not an integer.", "Send tasks as Label Studio does.")
+    if task_id is not None and (isinstance(task_id, bool) or not isinstance(task_id, int) or abs(task_id) > MAX_TASK_ID):
+        raise InputError(f"tasks.{position}.id is not an integer of 64 bits.", "Send tasks as Label Studio does.")
     return task if isinstance(data, dict) else {**task, "data": {}}
 
 

@@ -104,6 +104,7 @@ def test_a_task_without_usable_data_is_kept(data: Any) -> None:
         ({"tasks": [{"id": 1, "data": {}}, None]}, "tasks.1"),
         ({"tasks": [{"id": 1, "data": {}}, {"id": [2], "data": {}}]}, "tasks.1.id"),
         ({"tasks": [{"id": True, "data": {}}]}, "tasks.0.id"),
+        ({"tasks": [{"id": 2**63, "data": {}}]}, "tasks.0.id"),
         ({"project": None}, "project"),
         ({"label_config": 7}, "label_config"),
         ({"params": "x"}, "params"),
