@@ -263,7 +263,8 @@ def _rendered(entry: object) -> str | None:
 
 def _task(position: int, task: Json) -> Json:
     task_id, data = task.get("id"), task.get("data")
-    if task_id is not None and (isinstance(task_id, bool) or not isinstance(task_id, int) or abs(task_id) > MAX_TASK_ID):
+    is_integer = isinstance(task_id, int) and not isinstance(task_id, bool)
+    if task_id is not None and not (is_integer and abs(task_id) <= MAX_TASK_ID):
         raise InputError(f"tasks.{position}.id is not an integer of 64 bits.", "Send tasks as Label Studio does.")
     return task if isinstance(data, dict) else {**task, "data": {}}
 
