@@ -88,6 +88,7 @@ def measured(tasks: int, rounds: int) -> Iterator[Json]:
                 api.import_tasks(project, [wikigold.task(row) for row in all_rows[TAUGHT:]])
                 api.add_backend(project, url, "Edgewise")
                 wait_for_order(url, project)
+                until_quiet(url, project)
                 for number in range(rounds):
                     label(api, project, all_rows, TAUGHT + MORE * number)
                     arithmetic = standing(folder / "data")

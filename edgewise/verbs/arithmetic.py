@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from edgewise.errors import EdgewiseError
 from edgewise.files.whole import whole
 from edgewise.labels.schema import Head
 from edgewise.labels.texts import text_of
@@ -134,6 +135,8 @@ def exports(folder: Path, head: Head, exported: Path) -> bool:
     try:
         with whole(exported) as staged:
             export_trained(folder, head, staged)
+    except (OSError, EdgewiseError):  # a full disk says nothing of the model: this job fails, and runs again
+        raise
     except Exception as error:  # an exporter of others, a model of anybody: whatever it is, there is float32
         log.warning("no export for ONNX Runtime: %s", type(error).__name__)
         return False

@@ -169,6 +169,15 @@ def test_what_cannot_be_exported_and_a_killed_export_leave_nothing_but_float32(
     assert [path.name for path in exported(system, known).parent.iterdir() if "onnx" in path.name] == []
     assert not system.store.arithmetics(known.key, str(known.serving))
 
+    def disk_is_full(folder: Path, head: Head, path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(arithmetic, "export_trained", disk_is_full)
+        with pytest.raises(OSError, match="No space"):
+            do(system, known.key, arithmetic.arithmetic)
+    assert not system.store.arithmetics(known.key, str(known.serving)), "or nobody would ever try again"
+
     def fails(folder: Path, head: Head, path: Path) -> None:
         path.write_bytes(b"half")
         raise TypeError("what an exporter says")
