@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,7 +27,14 @@ WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 800}
 @contextmanager
 def served(app: Flask) -> Iterator[str]:
     """The app on a free port; its address."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
+
+    def closed(environ: Any, start_response: Any) -> Iterator[bytes]:
+        # Werkzeug's server leaves a file open where the browser drops the connection after the answer.
+        answer: Any = app(environ, start_response)
+        with closing(answer):
+            yield from answer
+
+    server = make_server("127.0.0.1", 0, closed, threaded=True)
     thread = Thread(target=server.serve_forever)
     thread.start()
     try:
