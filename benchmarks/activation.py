@@ -6,7 +6,7 @@ A real Label Studio on SQLite with wikigold's sentences, and pairs of them, in a
 as `make run` starts them. Each round labels tasks with gold and trains. Counted is from the moment the training has
 ended until Label Studio answers with the new release's name and its next task is that order's first; the yardstick is
 the same model's forward passes over the tasks that the head has, alone, right afterwards, in the same arithmetic and
-with torch's own number of threads. The result goes to benchmarks/results/activation.json.
+with as many threads as a worker has. The result goes to benchmarks/results/activation.json.
 """
 
 import argparse
@@ -27,6 +27,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve w
 import httpx
 
 from edgewise.labels.schema import Head
+from edgewise.services.children import environment
 from edgewise.services.store import Store
 from edgewise.services.studio import Studio
 from edgewise.verbs.rank import HEAD_LEAST, HEAD_RANDOM, HEAD_SHARE
@@ -157,8 +158,11 @@ def standing(data: Path) -> str:
 
 def forward_s(data: Path, arithmetic: str) -> float:
     """Seconds of the newest version's model over the texts of a head."""
+    import torch
+
     from edgewise.learning.inference import Tagger, load_trained
 
+    torch.set_num_threads(int(environment()["OMP_NUM_THREADS"]))
     newest = max(data.rglob("model.safetensors"), key=lambda file: file.stat().st_mtime)
     model = load_trained(newest.parent, HEAD, max_length=128, arithmetic=arithmetic)
     assert isinstance(model, Tagger)

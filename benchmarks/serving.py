@@ -5,8 +5,9 @@
 A real Label Studio with the sample project, whose first version has been trained. The server then starts anew, so
 that the first answer has to load the model, and is left alone until it has nothing to do. The calls are those that
 Label Studio makes: one task to /predict (texts that are in no project, so that each is a forward pass), and webhooks
-with the project's secret, each over a connection of its own. The yardsticks are /health in the same run, which does
-nothing, and the forward pass alone: machines differ. --folder keeps Label Studio and project for the next run. The
+with the project's secret, each over a connection of its own. At rest nothing else goes on; among webhooks the worker
+reads the project after them, and while training it does that and trains. The yardstick is /health in the same run,
+which does nothing: machines differ. --folder keeps Label Studio and project for the next run. The
 result goes to benchmarks/results/serving.json.
 """
 
@@ -16,7 +17,7 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 from http.client import HTTPConnection
@@ -88,11 +89,13 @@ def measured(studio: RunningStudio, data: Path, port: int, project: int, predict
         found: Json = {"cores": os.cpu_count(), "start_to_first_answer_s": round(time.perf_counter() - began, 2)}
         until_quiet(url)
         found["arithmetic"] = [f"{one['choice']}: {one['reason']}" for one in status(url, project)["arithmetic"]]
-        found["at_rest"] = in_turn(port, predict, webhook, lambda done: done < CALLS)
-        label(studio, project)
-        httpx.post(f"{url}/projects/{project}/train", json={}, timeout=30).raise_for_status()
-        until_training(url)
-        found["while_training"] = in_turn(port, predict, webhook, lambda done: is_training(url))
+        calls = {"predict": predict, "health": lambda: ask(port, "/health", None, {})}
+        found["at_rest"] = in_turn(calls, lambda done: done < CALLS)
+        calls["webhook"] = webhook
+        found["among_webhooks"] = in_turn(calls, lambda done: done < CALLS)
+        until_quiet(url)
+        train(studio, url, project)
+        found["while_training"] = in_turn(calls, lambda done: is_training(url))
         until_quiet(url)
         found["clients_at_once"] = crowd(predict)
         version = serving_version(url, project)
@@ -125,26 +128,28 @@ def ask(port: int, path: str, body: bytes | None, headers: Json) -> float:
     return time.perf_counter() - began
 
 
-def label(studio: RunningStudio, project: int) -> None:
-    """The next tasks, with gold: without news nothing trains."""
+def train(studio: RunningStudio, url: str, project: int) -> None:
+    """Label the next tasks with gold, as without news nothing trains, and begin a training."""
     gold = {row["text"]: row for row in wikigold.rows("train")}
     with Studio(studio.url, studio.token) as api:
         for _ in range(LABELLED):
             task = api.next_task(project)
             api._post(f"/api/tasks/{task['id']}/annotations/", {"result": wikigold.result(gold[task["data"]["text"]])})
+    httpx.post(f"{url}/projects/{project}/train", json={}, timeout=30).raise_for_status()
+    while not is_training(url):
+        time.sleep(0.1)
 
 
-def in_turn(
-    port: int, predict: Callable[[], float], webhook: Callable[[], float], goes_on: Callable[[int], bool]
-) -> Json:
+def in_turn(calls: Mapping[str, Callable[[], float]], goes_on: Callable[[int], bool]) -> Json:
     """All kinds of calls in turn, so that whatever else the machine does slows all; after so many rounds, go on?"""
-    took: dict[str, list[float]] = {"predict": [], "webhook": [], "health": []}
-    while goes_on(len(took["health"])):
+    took: dict[str, list[float]] = {name: [] for name in calls}
+    done = 0
+    while goes_on(done):
         for _ in range(LOOKED_AFTER):
-            took["predict"].append(predict())
-            took["webhook"].append(webhook())
-            took["health"].append(ask(port, "/health", None, {}))
-    return {"calls_of_each": len(took["health"])} | {name: in_ms(seconds) for name, seconds in took.items()}
+            for name, call in calls.items():
+                took[name].append(call())
+        done += LOOKED_AFTER
+    return {"calls_of_each": done} | {name: in_ms(seconds) for name, seconds in took.items()}
 
 
 def in_ms(seconds: list[float]) -> dict[str, float]:
@@ -200,12 +205,6 @@ def many_projects(data: Path) -> Json:
         "with_one_model_mb": round(seen[0]),
         "at_most_mb": round(max(seen)),
     }
-
-
-def until_training(url: str) -> None:
-    """Until a training runs."""
-    while not is_training(url):
-        time.sleep(0.1)
 
 
 def is_training(url: str) -> bool:

@@ -144,10 +144,13 @@ def exports(folder: Path, head: Head, exported: Path) -> bool:
 
 
 def forget_export(system: System, project: Project, version: Version, head: Head) -> None:
-    """Remove a file of ninety megabytes that no machine has chosen."""
+    """Remove what a killed export left, and the file if no machine has chosen it: ninety megabytes each."""
+    exported = system.registry.exported(folder_name(project), version.id, head.from_name)
+    for left in exported.parent.glob(f".{exported.name}.*.part"):
+        left.unlink(missing_ok=True)
     made = system.store.arithmetics(project.key, version.id)
     if not any(one.head == head.from_name and one.choice == ONNX for one in made):
-        system.registry.exported(folder_name(project), version.id, head.from_name).unlink(missing_ok=True)
+        exported.unlink(missing_ok=True)
 
 
 def texts_of(system: System, project: Project, head: Head) -> list[str]:
