@@ -14,9 +14,9 @@ from edgewise.labels.schema import Head
 from edgewise.labels.spans import Span
 from edgewise.labels.windows import tag_names
 from edgewise.learning.baseline import PACKAGED, load_pretrained
-from edgewise.learning.inference import Classifier, Tagger, export_trained, load_exported, load_trained
+from edgewise.learning.inference import Classifier, Tagger, export_trained, load_exported, load_trained, networks
 from edgewise.learning.inference.arithmetic import BFLOAT16, FLOAT32, ONNX
-from edgewise.learning.inference.networks import TorchNetwork, positions
+from edgewise.learning.inference.networks import TorchNetwork, packed, positions
 from tests.learning.conftest import HEAD, LABELS, MENTIONS, TINY_LENGTH, tagger_of
 
 SENTENCE = "the reporter met Ada Young of Cape Town near a river where Marie Curie lived in 1907 ."
@@ -112,6 +112,38 @@ def test_an_arithmetic_that_torch_does_not_have_is_a_mistake(tiny_tagger: Path) 
     for name in ("int8", ONNX):
         with pytest.raises(ValueError, match=name):
             TorchNetwork(network.model, name)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_packed_weights_compute_what_the_layer_computes_for_any_number_of_rows(bias: bool) -> None:
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(48, 80, bias=bias).bfloat16()
+    with torch.inference_mode():
+        ours = packed(layer)
+        assert (ours is not layer) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        for shape in ((1, 1, 48), (3, 7, 48), (32, 40, 48), (1, 3000, 48), (0, 48)):
+            states = torch.randn(shape)
+            expected = torch.nn.functional.linear(states.bfloat16(), layer.weight, layer.bias)
+            torch.testing.assert_close(ours(states), expected, atol=0.02, rtol=0.02)
+
+
+def test_a_layer_that_cannot_be_packed_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other(torch.nn.Linear):
+        """Of whose weight its model makes more than a product."""
+
+    other, layer = Other(4, 2).bfloat16(), torch.nn.Linear(4, 2).bfloat16()
+    assert packed(other) is other
+    monkeypatch.setattr(networks, "_packs", lambda: False)
+    assert packed(layer) is layer
+
+
+def test_bfloat16_halves_the_encoder_s_layers_and_says_nearly_the_same(packaged: Path) -> None:
+    full, half = (load_trained(packaged, HEAD, max_length=64, arithmetic=name) for name in (FLOAT32, BFLOAT16))
+    assert isinstance(full, Tagger)
+    assert isinstance(half, Tagger)
+    layers = 6 * (4 * 384 * 384 + 2 * 384 * 1536)
+    assert full.nbytes - half.nbytes == pytest.approx(2 * layers, rel=0.01)
+    np.testing.assert_allclose(half.tag(TEXTS).probabilities, full.tag(TEXTS).probabilities, atol=0.01)
 
 
 def test_a_network_s_memory_is_free_as_soon_as_nobody_holds_it(tiny_tagger: Path) -> None:
