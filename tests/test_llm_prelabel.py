@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgewise.errors import Cancelled
@@ -193,6 +193,8 @@ ANSWERS = (
 
 @settings(max_examples=150, deadline=None)
 @given(HOSTILE, ANSWERS, st.sampled_from(["json", "tags"]), st.sampled_from(SETS_OF_HEADS))
+@example("Rome", "<LOC>Rome</LOC>\ud800", "tags", [HEAD])
+@example("Rome", json.dumps({"entities": [{"text": "Rome", "label": "LOC"}]}) + "\ud800", "json", [HEAD])
 def test_whatever_is_answered_only_allowed_labels_on_the_text_itself_come_of_it(
     text: str, content: str, codec: CodecName, heads: list[Head]
 ) -> None:

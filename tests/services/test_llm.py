@@ -564,6 +564,13 @@ def test_tokens_that_are_half_characters_still_fit_the_text() -> None:
     assert among(said, 1, ("雪", "火")) == pytest.approx({"雪": 0.5, "火": 0.5})
 
 
+def test_half_a_character_in_an_answer_is_a_character_like_others() -> None:
+    half = "\ud83d".encode("utf-8", "surrogatepass")
+    tokens = (Token(half, 0.0), *(Token(piece, math.log(0.5)) for piece in (b'"', b"LOC", b'"')))
+    assert among(ChatAnswer('\ud83d"LOC"', "stop", None, None, 0.0, 1, "schema", "m", tokens), 2, LABELS)
+    assert among(ChatAnswer('\ud83d"LOC"', "stop", None, None, 0.0, 1, "schema", "m", None), 2, LABELS) is None
+
+
 def test_what_a_server_cuts_off_around_an_answer_is_passed_over() -> None:
     said = told(
         '"LOC"', ("```json\n\t", 1, {}), ('"', 1, {}), ("LOC", 0.6, {"LOC": 0.6, "PER": 0.2}), ('"\n```', 1, {})

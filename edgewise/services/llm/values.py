@@ -181,10 +181,10 @@ def _tokens_from(answer: ChatAnswer, at: int) -> tuple[bytes, Sequence[Token]] |
 
     Servers cut off what stands around an answer, as fences and blanks, and keep its tokens.
     """
-    begin = b"".join(token.data for token in answer.tokens or ()).rfind(answer.text.encode())
+    begin = b"".join(token.data for token in answer.tokens or ()).rfind(answer.text.encode("utf-8", "surrogatepass"))
     if not answer.tokens or begin < 0:
         return None
-    start, place = begin + len(answer.text[:at].encode()), 0
+    start, place = begin + len(answer.text[:at].encode("utf-8", "surrogatepass")), 0
     for number, token in enumerate(answer.tokens):
         if place + len(token.data) > start:
             return token.data[: start - place], answer.tokens[number:]

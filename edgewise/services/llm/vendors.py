@@ -226,7 +226,7 @@ def _tokens(content: Any) -> tuple[Token, ...] | None:
 
 
 def _bytes(entry: Any) -> bytes:
-    return bytes(entry.bytes) if entry.bytes is not None else entry.token.encode()
+    return bytes(entry.bytes) if entry.bytes is not None else entry.token.encode("utf-8", "surrogatepass")
 
 
 def _meaning(error: Exception, sdk: Any) -> Exception:
