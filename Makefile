@@ -120,9 +120,12 @@ chaos: $(DEV_READY) $(STUDIO_READY)
 	@sh tests/system-packages.sh
 	@$(BIN)/pytest $(PYTEST_ARGS) tests/chaos/test_town.py tests/chaos/long
 
-# 20,000 requests that nobody should send, and damaged annotations; about 20 minutes.
+# 20,000 requests that nobody should send, damaged annotations, and new examples for all that holds of whatever is given;
+# about 25 minutes.
+fuzz: export EDGEWISE_NEW_EXAMPLES = 1
 fuzz: $(DEV_READY) $(STUDIO_READY)
 	@EDGEWISE_FUZZ_REQUESTS=20000 $(BIN)/pytest -q tests/fuzz --timeout 2400 $(PYTEST_ARGS)
+	@$(BIN)/pytest -q -m hypothesis tests --ignore tests/fuzz --timeout 2400 $(PYTEST_ARGS)
 
 # Known vulnerabilities of the locked versions. Needs the internet: what could not be asked about fails, it is not clean.
 audit:
