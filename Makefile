@@ -67,7 +67,7 @@ studies: $(DEV_READY)
 
 # What is claimed of speed, against peers, in about an hour; nothing else may run. DATA as above, with wnut17 and its like.
 bench: $(DEV_READY) $(STUDIO_READY)
-	@$(BIN)/python -m benchmarks.rank examples/wikigold/test.jsonl
+	@$(BIN)/python -m benchmarks.rank
 	@$(BIN)/python -m benchmarks.push
 	@$(BIN)/python -m benchmarks.classification examples/banking77
 	@$(BIN)/python -m benchmarks.store
