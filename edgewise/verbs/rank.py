@@ -32,7 +32,7 @@ from edgewise.verbs.system import System, schema_of, source_of
 
 log = logging.getLogger(__name__)
 HEAD_COLD = 1000  # tasks that the first order begins with
-HEAD_LEAST, HEAD_SHARE = 2000, 0.05  # of the last order's hardest: nine of ten of the new top 100 (benchmarks/head.py)
+HEAD_LEAST, HEAD_SHARE = 2000, 0.05  # of the last order's hardest; see docs/decisions.md for what it holds
 HEAD_RANDOM = 200
 SCORED = 500  # tasks that one worker scores at a time: what is lost when it is killed, and idle at the end
 CHUNK, CHUNK_MOST, CHUNK_SHARE = 2500, 5000, 0.05  # tasks pushed at a time: a head in one, as it is calls that cost
