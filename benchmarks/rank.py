@@ -5,11 +5,11 @@
 TEXTS.jsonl has a field `text` in each line; without it they are wikigold's test sentences, then those of dev, and by
 default as many as a rank job scores at a time. The model is the packaged MiniLM, taught 200 sentences of wikigold
 first; all ways have its weights. "Ranked" is all that a rank job does for a task but for Label Studio: tags, spans,
-embedding, uncertainty, reason, and the rows of the release in a SQLite of its own. The peer
-only tags, and whether it tags as we do is counted. Rounds alternate, so that a busy machine slows all; what is compared
-is the median, of wall and of CPU time. How far an arithmetic ranks as float32 does is told on wikigold sentences that
-the model was not taught, and `chosen` is what Edgewise takes on this machine by these figures.
-The result goes to benchmarks/results/rank.json under "compute".
+embedding, uncertainty, reason, and the rows of the release in a SQLite of its own. The peer only
+tags, and whether it tags as we do is counted. Rounds alternate, so that a busy machine slows all; what is compared is
+the median, of wall and of CPU time. How far an arithmetic ranks as float32 does is told on wikigold sentences that the
+model was not taught, and `chosen` is what Edgewise takes on this machine by these figures. The result goes to
+benchmarks/results/rank.json under "compute".
 """
 
 import argparse

@@ -7,8 +7,8 @@ that the first answer has to load the model, and is left alone until it has noth
 Label Studio makes: one task to /predict (texts that are in no project, so that each is a forward pass), and webhooks
 with the project's secret, each over a connection of its own. At rest nothing else goes on; among webhooks the worker
 reads the project after them, and while training it does that and trains. The yardstick is /health in the same run,
-which does nothing: machines differ. --folder keeps Label Studio and project for the next run. The
-result goes to benchmarks/results/serving.json.
+which does nothing: machines differ. --folder keeps Label Studio and project for the next run. The result goes to
+benchmarks/results/serving.json.
 """
 
 import argparse

@@ -37,6 +37,11 @@ def whole(path: Path, *, overwrite: bool = False, inputs: Iterable[Path] = ()) -
         made.unlink(missing_ok=True)
 
 
+def leftovers(path: Path) -> list[Path]:
+    """What `whole` left of `path` where it was killed; for whoever knows that nobody writes it now."""
+    return [one for one in path.parent.iterdir() if one.name.startswith(f".{path.name}.") and one.suffix == ".part"]
+
+
 @contextmanager
 def whole_folder(path: Path, *, overwrite: bool = False, inputs: Iterable[Path] = ()) -> Iterator[Path]:
     """`whole` for a folder: yields a new, empty one."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgewise.errors import EdgewiseError
-from edgewise.files.whole import whole
+from edgewise.files.whole import leftovers, whole
 from edgewise.labels.schema import Head
 from edgewise.labels.texts import text_of
 from edgewise.learning.inference import export_trained
@@ -146,7 +146,7 @@ def exports(folder: Path, head: Head, exported: Path) -> bool:
 def forget_export(system: System, project: Project, version: Version, head: Head) -> None:
     """Remove what a killed export left, and the file if no machine has chosen it: ninety megabytes each."""
     exported = system.registry.exported(folder_name(project), version.id, head.from_name)
-    for left in exported.parent.glob(f".{exported.name}.*.part"):
+    for left in leftovers(exported):
         left.unlink(missing_ok=True)
     made = system.store.arithmetics(project.key, version.id)
     if not any(one.head == head.from_name and one.choice == ONNX for one in made):

@@ -118,7 +118,7 @@ def test_an_arithmetic_that_torch_does_not_have_is_a_mistake(tiny_tagger: Path) 
 def test_packed_weights_compute_what_the_layer_computes_for_any_number_of_rows(bias: bool) -> None:
     torch.manual_seed(0)
     layer = torch.nn.Linear(48, 80, bias=bias).bfloat16()
-    with torch.inference_mode():
+    with torch.inference_mode(), networks.computing(BFLOAT16):
         ours = packed(layer)
         assert (ours is not layer) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
         for shape in ((1, 1, 48), (3, 7, 48), (32, 40, 48), (1, 3000, 48), (0, 48)):
