@@ -12,10 +12,10 @@ with as many threads as a worker has. The result goes to benchmarks/results/acti
 import argparse
 import json
 import os
-import random
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -25,15 +25,21 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve whoever shares the cores
 
 import httpx
+import numpy as np
 
-from edgewise.labels.schema import Head
+import llm_prelabel
+from benchmarks.head import taken
+from edgewise.labels.schema import Head, Schema
 from edgewise.services.children import environment
 from edgewise.services.store import Store
 from edgewise.services.studio import Studio
-from edgewise.verbs.rank import HEAD_LEAST, HEAD_RANDOM, HEAD_SHARE
+from edgewise.settings import Settings
+from edgewise.verbs.placing import Run
+from edgewise.verbs.system import System
 from examples import wikigold
 from examples.demo import server, wait_for_order
 from examples.label_studio import free_port, start
+from model import uncertainty_functions
 
 OUT = Path(__file__).resolve().parent / "results" / "activation.json"
 TAUGHT, MORE = 60, 60
@@ -95,7 +101,8 @@ def measured(tasks: int, rounds: int) -> Iterator[Json]:
                     arithmetic = standing(folder / "data")
                     one = one_round(api, url, project, all_rows) | {"arithmetic": arithmetic}
                     until_quiet(url, project)
-                    one["forward_s"] = forward_s(folder / "data", arithmetic)
+                    texts = head_texts(folder / "data")
+                    one |= {"head": len(texts), "forward_s": forward_s(folder / "data", arithmetic, texts)}
                     print(one, flush=True)
                     yield one
         finally:
@@ -156,8 +163,8 @@ def standing(data: Path) -> str:
     return FLOAT32 if choice == ONNX else choice  # the next version is not exported yet
 
 
-def forward_s(data: Path, arithmetic: str) -> float:
-    """Seconds of the newest version's model over the texts of a head."""
+def forward_s(data: Path, arithmetic: str, texts: list[str]) -> float:
+    """Seconds of the newest version's model over texts."""
     import torch
 
     from edgewise.learning.inference import Tagger, load_trained
@@ -166,7 +173,6 @@ def forward_s(data: Path, arithmetic: str) -> float:
     newest = max(data.rglob("model.safetensors"), key=lambda file: file.stat().st_mtime)
     model = load_trained(newest.parent, HEAD, max_length=128, arithmetic=arithmetic)
     assert isinstance(model, Tagger)
-    texts = head_texts(data)
     model.tag(texts[:32])
     began = time.perf_counter()
     model.tag(texts)
@@ -174,16 +180,19 @@ def forward_s(data: Path, arithmetic: str) -> float:
 
 
 def head_texts(data: Path) -> list[str]:
-    """Of the hardest tasks of the order before, and some others: what `rank` takes for a head."""
-    store = Store(f"sqlite:///{data / 'edgewise.db'}")
-    (project,) = store.projects()
+    """The tasks that the newest release began with."""
+    system = System(Settings(data_dir=data), uncertainty_functions(), llm_prelabel.prelabel)
+    (project,) = system.store.projects()
     assert project.active_release is not None
-    before = project.active_release - 1
-    every = store.order(project.key, before)
-    most = max(HEAD_LEAST, int(HEAD_SHARE * len(every)))
-    ids = every[:most] + random.Random(0).sample(every[most:], HEAD_RANDOM)
-    texts = [str(task.data["text"]) for task in store.tasks(project.key, ids).values()]
-    store.close()
+    release = system.store.release(project.key, project.active_release)
+    known = system.store.ranks(project.key, release.n, system.store.order(project.key, release.n))
+    run = Run(
+        system, replace(project, active_release=release.n - 1), Schema((), ()), None, None, {}, release,
+        np.random.default_rng([system.settings.seed, project.key, release.n]),
+    )  # fmt: skip
+    ids = taken(run, lambda some: np.array([known[task].uncertainty for task in some if task in known]))
+    texts = [str(task.data["text"]) for task in system.store.tasks(project.key, ids).values()]
+    system.store.close()
     return texts
 
 

@@ -3,18 +3,18 @@
     python -m benchmarks.head [DATA] [--sets wnut17 snips_slots ncbi_disease] [--seeds 2]
 
 The pool is all of a data set's texts. A version is trained on 40 of them, drawn at random, the next ones on 100 and
-200: what is added is the hardest by the version before, with gold labels. The head is what edgewise.verbs.rank chooses
-for a version's release, which knows the order of the version before only; the final top 100 are the hardest by the
-version itself. "by_chance" is the share that as many tasks drawn at random would hold, "if_hardest" what it would be
-if the head had so many of the last order's hardest, and nothing drawn. Orders are by uncertainty alone. The result goes
-to benchmarks/results/head.json.
+200: what is added is the hardest by the version before, with gold labels. The head is what edgewise.verbs.head_first
+takes for a version's release, going down the order of the version before until the top has settled; the final top 100
+are the hardest by the version itself. "by_chance" is the share that as many tasks drawn at random would hold,
+"if_hardest" what it would be if the head had so many of the last order's hardest, and nothing drawn. Orders are by
+uncertainty alone. The result goes to benchmarks/results/head.json.
 """
 
 import argparse
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean
@@ -37,8 +37,8 @@ from edgewise.learning.selection import certainties
 from edgewise.learning.training import Recipe, train
 from edgewise.services.store import Rank, Task
 from edgewise.settings import Settings
+from edgewise.verbs.head_first import has_settled, steps
 from edgewise.verbs.placing import Run
-from edgewise.verbs.rank import head_of
 from edgewise.verbs.system import System
 from model import uncertainty_functions
 
@@ -76,29 +76,42 @@ def hardest(unsure: Floats) -> list[int]:
     return found
 
 
-def head(labelled: set[int], unsure: Floats, seed: int) -> set[int]:
-    """What a ranking takes as the head of the second release."""
+def head(labelled: set[int], before: Floats, after: Floats, seed: int) -> set[int]:
+    """What a ranking takes as the head of the second release, whose texts are as unsure as `after` says."""
     with tempfile.TemporaryDirectory(prefix="edgewise-head-") as folder:
         system = System(Settings(data_dir=Path(folder), seed=seed), uncertainty_functions(), llm_prelabel.prelabel)
         store = system.store
         key = store.record_project(system.address, 1, "now").key
-        still = [one for one in range(len(unsure)) if one not in labelled]
+        still = [one for one in range(len(before)) if one not in labelled]
         store.upsert_tasks(key, [Task(one, {}, str(one)) for one in still], {})
         first, second = (store.new_release(key, None, "schema") for _ in range(2))
-        scores = certainties(unsure[still], np.argsort(-unsure[still], kind="stable"))
-        ranks = [Rank(one, float(unsure[one]), float(score)) for one, score in zip(still, scores, strict=True)]
+        scores = certainties(before[still], np.argsort(-before[still], kind="stable"))
+        ranks = [Rank(one, float(before[one]), float(score)) for one, score in zip(still, scores, strict=True)]
         store.save_ranks(key, first.n, ranks)
         project = store.update_project(key, active_release=first.n)
         rng = np.random.default_rng([seed, key, second.n])
-        chosen = head_of(Run(system, project, Schema((), ()), None, None, {}, second, rng))
+        run = Run(system, project, Schema((), ()), None, None, {}, second, rng)
+        chosen = taken(run, lambda ids: after[ids])
         store.close()
     return set(chosen)
+
+
+def taken(run: Run, unsure_of: Callable[[list[int]], Floats]) -> list[int]:
+    """The tasks of a head, whose uncertainties are known."""
+    chosen: list[int] = []
+    parts: list[Floats] = []
+    for ids in steps(run):
+        chosen += ids
+        parts.append(unsure_of(ids))
+        if has_settled(parts):
+            break
+    return chosen
 
 
 def recall(pool: list[Document], seed: int) -> Iterator[dict[str, Any]]:
     """The shares of one set and seed: for each version but the first."""
     for (_, before), (labelled, after) in pairwise(versions(pool, seed)):
-        chosen = head(labelled, before, seed)
+        chosen = head(labelled, before, after, seed)
         last, final = ([one for one in hardest(unsure) if one not in labelled] for unsure in (before, after))
         top = set(final[:TOP])
         yield {

@@ -52,27 +52,35 @@ def release_name(n: int) -> str:
     return f"ew-{n}"
 
 
-def score_tasks(run: Run, ids: Sequence[int], report: Any) -> tuple[list[Task], Scored, NDArray[Any]]:
-    """The readable ones of these tasks, what the models say of them, and which of them are audit tasks."""
+def said_by_models(run: Run, ids: Sequence[int], report: Any) -> tuple[list[Task], Scored]:
+    """The readable ones of these tasks, and what the models say of them."""
     store, key = run.system.store, run.project.key
     tasks = list(store.tasks(key, ids).values())
     good, bad = readable(run.schema, [task.data for task in tasks])
     now = {task.task_id: bad.get(position) for position, task in enumerate(tasks)}
     store.set_problems(key, {task.task_id: now[task.task_id] for task in tasks if now[task.task_id] != task.problem})
     kept = [tasks[position] for position in good]
-    scored = score(run.system, run.schema, run.models, [task.data for task in kept], report, run.release.scales)
+    return kept, score(run.system, run.schema, run.models, [task.data for task in kept], report, run.release.scales)
+
+
+def with_language_model(run: Run, tasks: Sequence[Task], scored: Scored) -> Scored:
+    """The language model's answers in place of none, and tasks moved up where it says something else."""
     if run.source and run.version is None:
-        scored = asked(run.system, run.project, run.schema, kept, scored)
-    scored = weigh(run.system, run.project, run.schema, kept, scored)
-    return kept, scored, np.array([task.audit for task in kept], dtype=bool)
+        scored = asked(run.system, run.project, run.schema, tasks, scored)
+    return weigh(run.system, run.project, run.schema, tasks, scored)
 
 
-def ranks_in_order(run: Run, tasks: Sequence[Task], scored: Scored, audit: NDArray[Any]) -> list[Rank]:
+def is_audit(tasks: Sequence[Task]) -> NDArray[np.bool_]:
+    """Which tasks are held out, (n,)."""
+    return np.array([task.audit for task in tasks], dtype=bool)
+
+
+def ranks_in_order(run: Run, tasks: Sequence[Task], scored: Scored) -> list[Rank]:
     """The head's order, written as scores: the k-th task gets the k-th smallest certainty."""
     counts = run.system.store.counts(run.project.key)
     done = counts["audit_labelled"]
     placing: dict[str, Any] = {
-        "audit": audit,
+        "audit": is_audit(tasks),
         "audit_fraction": run.system.settings.audit_fraction,
         "labelled": (counts["labelled"] + done, done),
         "rng": run.rng,
@@ -126,10 +134,11 @@ def as_ranks(run: Run, tasks: Sequence[Task], scored: Scored, scores: NDArray[An
     return ranks
 
 
-def wanted_scores(run: Run, scored: Scored, audit: NDArray[Any]) -> NDArray[np.float64]:
+def wanted_scores(run: Run, tasks: Sequence[Task], scored: Scored) -> NDArray[np.float64]:
     """Where tasks that join a release belong, (n,): by certainty, near-duplicates apart; audit tasks anywhere."""
     if scored.uncertainty is None:
-        return np.asarray(run.rng.uniform(COLD_HEAD, 1.0, len(audit)), dtype=np.float64)
+        return np.asarray(run.rng.uniform(COLD_HEAD, 1.0, len(tasks)), dtype=np.float64)
+    audit = is_audit(tasks)
     wanted: NDArray[np.float64] = 1 - scored.uncertainty
     others = np.flatnonzero(~audit)
     unsure, fraction = scored.uncertainty[others], run.system.settings.audit_fraction

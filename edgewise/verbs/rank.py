@@ -21,19 +21,16 @@ from edgewise.labels.schema import Schema
 from edgewise.learning.selection import place
 from edgewise.services.jobs import Progress
 from edgewise.services.store import Project, Rank, Release, Version
-from edgewise.verbs import arithmetic, rest
+from edgewise.verbs import arithmetic, head_first, rest
 from edgewise.verbs.disagreement import is_newer, list_them
 from edgewise.verbs.erasure import erase_tasks
+from edgewise.verbs.head_first import score_head
 from edgewise.verbs.numbers.settled import note_changed
-from edgewise.verbs.placing import Run, ranks_in_order, release_name, score_tasks
-from edgewise.verbs.scoring import scales_of
+from edgewise.verbs.placing import Run, ranks_in_order, release_name, with_language_model
 from edgewise.verbs.sync import NO_RELEASE, catch_up
 from edgewise.verbs.system import System, schema_of, source_of
 
 log = logging.getLogger(__name__)
-HEAD_COLD = 1000  # tasks that the first order begins with
-HEAD_LEAST, HEAD_SHARE = 2000, 0.05  # of the last order's hardest; see docs/decisions.md for what it holds
-HEAD_RANDOM = 200
 SCORED = 500  # tasks that one worker scores at a time: what is lost when it is killed, and idle at the end
 CHUNK, CHUNK_MOST, CHUNK_SHARE = 2500, 5000, 0.05  # tasks pushed at a time: a head in one, as it is calls that cost
 FIRST, MANY = 12, 2000  # predictions sent singly, 0.1 s each, where as many open tasks make any import take seconds
@@ -107,30 +104,13 @@ def rank_head(run: Run, progress: Progress) -> Run:
     """Score what will probably be the top of the order, and keep its ranks, and on which scales the heads were put.
     Whoever is to help with the rest may begin to load the model."""
     store, key = run.system.store, run.project.key
-    ids = head_of(run)
-    rest.ask_for_help(run.system, run.project, (store.counts(key)["open"] - len(ids)) // SCORED)
-    scored_ids, scored, audit = score_tasks(run, ids, lambda done: progress(0.05 + 0.4 * done, "scoring the head"))
-    ranks = ranks_in_order(run, scored_ids, scored, audit)
-    store.save_ranks(key, run.release.n, ranks)
+    rest.ask_for_help(run.system, run.project, (store.counts(key)["open"] - head_first.MOST) // SCORED)
+    run, tasks, scored = score_head(run, lambda done: progress(0.05 + 0.4 * done, "scoring the head"))
+    scored = with_language_model(run, tasks, scored)
+    store.save_ranks(key, run.release.n, ranks_in_order(run, tasks, scored))
     rest.cut(run, SCORED)
-    release = store.update_release(key, run.release.n, state="pushing", scales=scales_of(scored.by_head))
+    release = store.update_release(key, run.release.n, state="pushing", scales=run.release.scales)
     return replace(run, release=release)
-
-
-def head_of(run: Run) -> list[int]:
-    """The last order's hardest, some drawn at random, and the tasks that the last order did not know."""
-    store, key = run.system.store, run.project.key
-    ids = store.open_task_ids(key)
-    last = run.project.active_release
-    if last is None:
-        return sorted(run.rng.choice(ids, min(HEAD_COLD, len(ids)), replace=False).tolist())
-    hardest = max(HEAD_LEAST, int(HEAD_SHARE * len(ids)))
-    top = store.order(key, last, limit=hardest)
-    new = store.unranked(key, last, limit=HEAD_LEAST)
-    chosen = set(top) | set(new)
-    others = [task for task in ids if task not in chosen]
-    drawn = run.rng.choice(others, min(HEAD_RANDOM, len(others)), replace=False).tolist()
-    return sorted(chosen | set(drawn))
 
 
 def settle(run: Run) -> None:

@@ -15,7 +15,7 @@ from edgewise.services.jobs import HELPERS, Progress
 from edgewise.services.store import Project
 from edgewise.services.store.queue import HELPERS_LANE
 from edgewise.verbs.models import Model, models_of
-from edgewise.verbs.placing import Run, as_ranks, score_tasks, wanted_scores
+from edgewise.verbs.placing import Run, as_ranks, said_by_models, wanted_scores, with_language_model
 from edgewise.verbs.system import System, schema_of, source_of
 
 AHEAD = 128  # chunks that are cut at a time: so many workers find one, and no list is as long as the pool
@@ -46,8 +46,9 @@ def score_next(run: Run, progress: Progress) -> bool:
     ids = store.unranked(key, n, above=chunk.first - 1, upto=chunk.last)
     if ids:
         run = replace(run, rng=np.random.default_rng([run.system.settings.seed, key, n, chunk.first]))
-        tasks, scored, audit = score_tasks(run, ids, lambda done: progress(0.6, "scoring the rest"))
-        scores = place(np.empty(0), wanted_scores(run, scored, audit))
+        tasks, scored = said_by_models(run, ids, lambda done: progress(0.6, "scoring the rest"))
+        scored = with_language_model(run, tasks, scored)
+        scores = place(np.empty(0), wanted_scores(run, tasks, scored))
         store.add_ranks(key, n, as_ranks(run, tasks, scored, scores))
     store.end_chunk(key, n, chunk)
     return True

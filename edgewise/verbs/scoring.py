@@ -94,6 +94,19 @@ def score(
     return Scored(combined, embeddings, results, chosen, spans, by_head)
 
 
+def joined(parts: Sequence[Scored]) -> Scored:
+    """What models say of several lots of tasks, one after another, as of one; all on the same scales."""
+    first = parts[0]
+    return Scored(
+        uncertainty=None if first.uncertainty is None else np.concatenate([part.uncertainty for part in parts]),
+        embeddings=np.concatenate([part.embeddings for part in parts]),
+        results=[result for part in parts for result in part.results],
+        reasons=[reason for part in parts for reason in part.reasons],
+        spans={head: [found for part in parts for found in part.spans[head]] for head in first.spans},
+        by_head={head: np.concatenate([part.by_head[head] for part in parts]) for head in first.by_head},
+    )
+
+
 def predict(model: Model, texts: Sequence[str], report: Report | None = None) -> Said:
     """What a model of either kind says of texts."""
     if isinstance(model, Tagger):

@@ -17,7 +17,7 @@ from edgewise.services.jobs import LANE_OF, perform
 from edgewise.services.store import Arithmetic, Project, Task
 from edgewise.services.studio import Studio
 from edgewise.services.workers import HEAVY_KINDS
-from edgewise.verbs import arithmetic, models
+from edgewise.verbs import arithmetic, head_first, models
 from edgewise.verbs import rank as ranking
 from edgewise.verbs.arithmetic import KIND, decisions, figures_of, is_wanted, turns
 from edgewise.verbs.models import kind_of, model_of, models_of
@@ -276,8 +276,9 @@ def test_it_is_queued_behind_the_whole_first_release_and_never_before(
     there = new_studio_project(label_studio, studio, [{"data": {"text": one.text}} for one in documents[:20]])
     system = make_system(baseline_model_name=str(tiny_tagger))
     key = synced(system, there).key
-    for name, size in {"HEAD_COLD": 6, "HEAD_LEAST": 4, "HEAD_RANDOM": 2, "CHUNK": 8}.items():
-        monkeypatch.setattr(ranking, name, size)
+    for name, size in {"COLD": 6, "FIRST": 4, "MOST": 4, "DRAWN": 2}.items():
+        monkeypatch.setattr(head_first, name, size)
+    monkeypatch.setattr(ranking, "CHUNK", 8)
     monkeypatch.setattr(arithmetic, "LEAST_TEXTS", 10)
     do(system, key, rank)
     assert KIND not in waiting(system, key), "a baseline is examined by nobody"

@@ -18,6 +18,7 @@ from edgewise.errors import Cancelled, StudioRefused, StudioUnavailable
 from edgewise.labels.spans import Document
 from edgewise.services.store import Project, Release
 from edgewise.services.studio import Studio
+from edgewise.verbs import head_first
 from edgewise.verbs import rank as ranking
 from edgewise.verbs.answer import select_samples, version_name
 from edgewise.verbs.placing import release_name
@@ -98,9 +99,10 @@ class World:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = {"HEAD_COLD": 10, "HEAD_LEAST": 6, "HEAD_RANDOM": 4, "CHUNK": 8, "SCORED": 8}
-    for name, value in {**sizes, "ON_SCREEN": timedelta(0)}.items():
+    for name, value in {"CHUNK": 8, "SCORED": 8, "ON_SCREEN": timedelta(0)}.items():
         monkeypatch.setattr(ranking, name, value)
+    for name, size in {"COLD": 10, "FIRST": 6, "MOST": 6, "DRAWN": 4}.items():
+        monkeypatch.setattr(head_first, name, size)
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +225,7 @@ def test_of_many_tasks_the_first_few_predictions_are_enough_to_activate(own_worl
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(world.system.studio, "activate", activate)
         world.rank()
-    assert len(head) == ranking.HEAD_COLD
+    assert len(head) == head_first.COLD
     assert sorted(sent, key=sent.__getitem__) == head[:3]
     assert shown == head[:1]
     world.check()
@@ -309,7 +311,7 @@ def test_a_newer_version_cancels_the_rest_and_never_the_head(world: World, tiny_
         world.rank()
     head = world.active
     assert (head.state, head.whole, head.version) == ("active", False, None)
-    assert len(store.order(world.key, head.n)) == ranking.HEAD_COLD
+    assert len(store.order(world.key, head.n)) == head_first.COLD
     assert "rank" in waiting(world.system, world.key)
     assert version_name(world.system, world.project) == "ew-live"
     world.rank()

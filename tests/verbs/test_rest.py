@@ -19,7 +19,7 @@ from rq import Worker as RqWorker
 
 from edgewise.services.jobs import HELPERS, LANE_OF, Pace, RedisQueue, perform, reap
 from edgewise.services.store import Job
-from edgewise.verbs import placing, rest
+from edgewise.verbs import head_first, placing, rest
 from edgewise.verbs import rank as ranking
 from edgewise.verbs.placing import release_name
 from edgewise.verbs.rest import help_rank
@@ -50,8 +50,8 @@ def scored(run, ids, report):
         file.writelines(f"{task}\\n" for task in ids)
     return real(run, ids, report)
 
-HERE, real = Path(sys.argv[1]), rest.score_tasks
-rest.score_tasks, Store.add_ranks = scored, stop
+HERE, real = Path(sys.argv[1]), rest.said_by_models
+rest.said_by_models, Store.add_ranks = scored, stop
 system, pace = open_system(), jobs.Pace(lease_s=2.0, pause_s=0.01)
 jobs.perform(system.store, system.queue, sys.argv[2], lambda job, told: run_verb(system, job, told), pace=pace)
 """
@@ -61,14 +61,14 @@ jobs.perform(system.store, system.queue, sys.argv[2], lambda job, told: run_verb
 def scored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The tasks that went through a model in this process, each as often as it did."""
     found: list[int] = []
-    real = placing.score_tasks
+    real = placing.said_by_models
 
-    def score_tasks(run: Any, ids: Any, report: Any) -> Any:
+    def said_by_models(run: Any, ids: Any, report: Any) -> Any:
         found.extend(ids)
         return real(run, ids, report)
 
-    for module in (ranking, rest):
-        monkeypatch.setattr(module, "score_tasks", score_tasks)
+    for module in (head_first, rest):
+        monkeypatch.setattr(module, "said_by_models", said_by_models)
     return found
 
 

@@ -1,0 +1,128 @@
+"""Which tasks an order begins with, and when it holds enough; with a tiny real model where tasks are scored."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgewise.labels.annotations import Annotation
+from edgewise.labels.schema import parse_schema
+from edgewise.labels.spans import Document
+from edgewise.services.store import Rank, Task
+from edgewise.verbs import head_first
+from edgewise.verbs.head_first import LATE, TOP, halves, has_settled, score_head, steps
+from edgewise.verbs.placing import Run, said_by_models
+from edgewise.verbs.rest import answering
+from tests.verbs.conftest import Make
+from tests.verbs.test_scoring import TWO_HEADS, recorded
+
+TASKS, KNOWN = 60, 50  # the last ones joined since the last order
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = {"COLD": 12, "FIRST": 10, "STEP": 6, "MOST": 30, "DRAWN": 4, "NEW": 8, "TOP": 20, "LATE": 2}
+    for name, size in sizes.items():
+        monkeypatch.setattr(head_first, name, size)
+
+
+@pytest.fixture
+def run(offline: Make, tiny_tagger: Path, documents: list[Document]) -> Run:
+    """The second ranking of a project with two heads: task 1 was the hardest of the first, 2 the next one."""
+    system = offline(baseline_model_name=str(tiny_tagger))
+    key = recorded(system, TWO_HEADS).key
+    rows = [Task(n, {"text": documents[n].text}, str(n)) for n in range(1, TASKS + 1)]
+    system.store.upsert_tasks(key, rows, {})
+    first, second = (system.store.new_release(key, None, "schema") for _ in range(2))
+    system.store.save_ranks(key, first.n, [Rank(n, 1 - n / 100, n / 100) for n in range(1, KNOWN + 1)])
+    project = system.store.update_project(key, active_release=first.n)
+    bare = Run(system, project, parse_schema(TWO_HEADS), None, None, {}, second, np.random.default_rng(0))
+    return replace(bare, models=answering(bare))
+
+
+def test_it_begins_with_the_last_orders_hardest_and_goes_down_that_order(run: Run) -> None:
+    first, *others = steps(run)
+    assert set(range(1, 11)) <= set(first), "the hardest"
+    assert set(range(KNOWN + 1, KNOWN + 9)) <= set(first), "that joined, as many as may"
+    drawn = set(first) - set(range(1, 11)) - set(range(KNOWN + 1, KNOWN + 9))
+    assert len(drawn) == head_first.DRAWN
+    bounds = [(11, 17), (17, 23), (23, 29), (29, 31)]
+    assert others == [sorted(set(range(*bound)) - drawn) for bound in bounds]
+
+
+def test_a_step_grows_with_the_tasks_and_so_does_the_whole(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FIRST", "STEP", "MOST", "DRAWN"):
+        monkeypatch.setattr(head_first, name, 0)
+    for name, share in {"FIRST_SHARE": 0.2, "STEP_SHARE": 0.1, "MOST_SHARE": 0.5}.items():
+        monkeypatch.setattr(head_first, name, share)
+    sizes = [len(step) for step in steps(run)]
+    assert sizes == [12 + 8, 6, 6, 6]
+
+
+def test_a_first_order_begins_with_tasks_drawn_at_random(run: Run) -> None:
+    (only,) = steps(replace(run, project=replace(run.project, active_release=None)))
+    assert len(set(only)) == 12
+    assert only == sorted(only)
+
+
+def test_labelled_tasks_are_in_no_step(run: Run) -> None:
+    store, key = run.system.store, run.project.key
+    blank = Annotation(11, 1, "2026-01-01T00:00:00Z", 1, False, False, False, 2.5, None, ())
+    store.upsert_tasks(key, list(store.tasks(key, [1]).values()), {1: [blank]})
+    assert 1 not in {task for step in steps(run) for task in step}
+
+
+def test_step_by_step_the_models_say_what_they_say_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head_first, "LATE", -1)
+    scaled, tasks, scored = score_head(run, lambda done: None)
+    ids = [task.task_id for task in tasks]
+    fresh = replace(run, rng=np.random.default_rng(0))
+    assert sorted(ids) == sorted(task for step in steps(fresh) for task in step)
+    assert set(scaled.release.scales) == set(scored.by_head) == {"people", "places"}
+    at_once, whole = said_by_models(scaled, ids, lambda done: None)
+    order = [[task.task_id for task in at_once].index(task) for task in ids]
+    assert scored.uncertainty is not None
+    assert whole.uncertainty is not None
+    for head, unsure in whole.by_head.items():
+        np.testing.assert_allclose(scored.by_head[head], unsure[order], atol=1e-5)
+    np.testing.assert_allclose(scored.uncertainty, whole.uncertainty[order], atol=0.01)  # by quantiles of many alike
+    np.testing.assert_allclose(scored.embeddings, whole.embeddings[order], atol=1e-5)
+    assert scored.results == [whole.results[place] for place in order]
+    assert scored.spans == {head: [found[place] for place in order] for head, found in whole.spans.items()}
+    assert len(scored.reasons) == len(ids)
+
+
+def test_it_ends_where_the_top_has_settled(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head_first, "LATE", head_first.TOP)
+    _, tasks, _ = score_head(run, lambda done: None)
+    assert [task.task_id for task in tasks] == next(steps(replace(run, rng=np.random.default_rng(0))))
+
+
+def test_without_a_model_it_is_the_beginning_alone(run: Run) -> None:
+    _, tasks, scored = score_head(replace(run, models={}), lambda done: None)
+    assert scored.uncertainty is None
+    assert sorted(task.task_id for task in tasks) == next(steps(replace(run, rng=np.random.default_rng(0))))
+
+
+def test_progress_only_grows(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head_first, "LATE", -1)
+    told: list[float] = []
+    score_head(run, told.append)
+    assert told == sorted(told)
+    assert 0.9 < told[-1] < 1
+    assert [told.pop() for done in (0.0, 1.0) if halves(told.append, 1)(done) is None] == [0.5, 0.75]
+
+
+@given(st.integers(0, TOP), st.integers(0, 300))
+def test_the_top_has_settled_when_few_of_it_came_late(late: int, easy: int) -> None:
+    first = np.r_[np.full(TOP - late, 0.9), np.zeros(500)]
+    last = np.r_[np.full(late, 0.8), np.full(easy, 0.1)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(head_first, "TOP", TOP)
+        patch.setattr(head_first, "LATE", LATE)
+        assert has_settled([first, last[::2], last[1::2]]) == (late <= LATE)
+        assert has_settled([last, first, np.zeros(5), np.zeros(5)])
+        assert not has_settled([first]), "everything is new"
