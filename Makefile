@@ -54,7 +54,7 @@ documents: $(DEV_READY) $(STUDIO_READY)
 	@EDGEWISE_DOCUMENTS=1 $(BIN)/pytest -q tests/cli/test_commands_on_a_project.py tests/live/test_doctor.py
 	@EDGEWISE_DOCUMENTS=1 $(BIN)/pytest -q tests/long/test_doctor.py
 
-# The long measurements behind the README's figures; resumable. DATA: a folder with wnut17, banking77 and snips_intent.
+# The long measurements behind the README's figures; resumable. DATA: the folder of docs/data.md.
 studies: $(DEV_READY)
 	@$(BIN)/python -m benchmarks.simulate_wikigold
 	@$(BIN)/python -m benchmarks.label_errors
@@ -65,7 +65,7 @@ studies: $(DEV_READY)
 	@$(BIN)/python -m benchmarks.labels_saved $(DATA) --proxy --seeds 0,1,2
 	@$(BIN)/python -m benchmarks.labels_saved $(DATA)
 
-# What is claimed of speed, against peers, in about an hour; nothing else may run. DATA as above, with wnut17 and its like.
+# What is claimed of speed, against peers, in about an hour; nothing else may run. DATA as above.
 bench: $(DEV_READY) $(STUDIO_READY)
 	@$(BIN)/python -m benchmarks.rank
 	@$(BIN)/python -m benchmarks.push

@@ -2,7 +2,7 @@
 
 Each cell, a data set and a seed, is taught once: a model on all its labels, and one on each half of them, whose answers
 about the other half are honest. What they say is kept in a folder, so that an order costs no training. The files are
-those of ../shared/data: wikigold, snips_slots, wnut17 and ncbi_disease.
+those of docs/data.md: wikigold, snips_slots, wnut17 and ncbi_disease.
 """
 
 import os

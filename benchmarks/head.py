@@ -1,13 +1,13 @@
 """How much of the final order's top 100 was in the head of a release: what people label by before the rest is scored.
 
-    python -m benchmarks.head [DATA] [--sets wnut17 snips_slots ncbi_disease] [--seeds 2]
+    python -m benchmarks.head DATA [--sets wnut17 snips_slots ncbi_disease] [--seeds 2]
 
-The pool is all of a data set's texts. A version is trained on 40 of them, drawn at random, the next ones on 100 and
-200: what is added is the hardest by the version before, with gold labels. The head is what edgewise.verbs.head_first
-takes for a version's release, going down the order of the version before until the top has settled; the final top 100
-are the hardest by the version itself. "by_chance" is the share that as many tasks drawn at random would hold,
-"if_hardest" what it would be if the head had so many of the last order's hardest, and nothing drawn. Orders are by
-uncertainty alone. The result goes to benchmarks/results/head.json.
+DATA: the folder of docs/data.md. The pool is all of a data set's texts. A version is trained on 40 of them, drawn at
+random, the next ones on 100 and 200: what is added is the hardest by the version before, with gold labels. The head is
+what edgewise.verbs.head_first takes for a version's release, going down the order of the version before until the top
+has settled; the final top 100 are the hardest by the version itself. "by_chance" is the share that as many tasks drawn
+at random would hold, "if_hardest" what it would be if the head had so many of the last order's hardest, and nothing
+drawn. Orders are by uncertainty alone. The result goes to benchmarks/results/head.json.
 """
 
 import argparse
@@ -44,7 +44,6 @@ from model import uncertainty_functions
 
 ROOT = Path(__file__).resolve().parents[1]
 OUT = ROOT / "benchmarks" / "results" / "head.json"
-DATA = ROOT.parent / "shared" / "data"
 SIZES, TOP = (40, 100, 200), 100
 LARGER = (500, 1000, 2000, 3000)
 
@@ -127,7 +126,7 @@ def recall(pool: list[Document], seed: int) -> Iterator[dict[str, Any]]:
 def main() -> None:
     """Measure, print and keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, nargs="?", default=DATA)
+    parser.add_argument("data", type=Path)
     parser.add_argument("--sets", nargs="+", default=["wnut17", "snips_slots", "ncbi_disease"])
     parser.add_argument("--seeds", type=int, default=2)
     given = parser.parse_args()

@@ -1,15 +1,16 @@
 """How many labels does an order save? Replays of the loop on four data sets, and a cheap proxy for many orders.
 
-    python -m benchmarks.labels_saved [DATA] --proxy [--seeds 2]     orders on kept answers (hardest.py, orders.py)
-    python -m benchmarks.labels_saved [DATA] [--sets wnut17] [--strategies random,boundary] [--seeds 0,1] [--rounds 8]
-    python -m benchmarks.labels_saved --render                       the page from what is kept; plays nothing
-    python -m benchmarks.labels_saved [DATA] --again                 plays the start of one cell once more and compares
+    python -m benchmarks.labels_saved DATA --proxy [--seeds 0,1]    orders on kept answers (hardest.py, orders.py)
+    python -m benchmarks.labels_saved DATA [--sets wnut17] [--strategies random,boundary] [--seeds 0,1] [--rounds 8]
+    python -m benchmarks.labels_saved DATA --render                 the page from what is kept; plays nothing
+    python -m benchmarks.labels_saved DATA --again                  plays the start of one cell once more and compares
 
-A cell is a set, a strategy and a seed. Each is kept after every round in .run/labels-saved, so that a run that was cut
-off goes on where it was; cells that nobody has played are shown as missing. Encoder and recipe are those that the loop
-has with `auto`. The pool is 1,500 texts of the training split (1,096 of wikigold), the test documents are 800 others:
-of the test split, of wikigold of dev and test. `spans+spread` is `spans` with texts apart that are among the
-pool's closest 2 % of pairs; every other order keeps only near-duplicates apart, as the loop does.
+DATA: the folder of docs/data.md. A cell is a set, a strategy and a seed. Each is kept after every round in
+.run/labels-saved, so that a run that was cut off goes on where it was; cells that nobody has played are shown as
+missing. Encoder and recipe are those that the loop has with `auto`. The pool is 1,500 texts of the training split
+(1,096 of wikigold), the test documents are 800 others: of the test split, of wikigold of dev and test. `spans+spread`
+is `spans` with texts apart that are among the pool's closest 2 % of pairs; every other order keeps only near-duplicates
+apart, as the loop does.
 The result goes to benchmarks/results/labels-saved.json and .md.
 """
 
@@ -42,7 +43,6 @@ ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "benchmarks" / "results"
 NAME = "labels-saved"
 KEPT = ROOT / ".run" / NAME
-DATA = ROOT.parent / "shared" / "data"
 SIZES = (20, 40, 70, 100, 120, 200, 300, 400)
 POOL, TEST = 1500, 800
 OURS = "spans"
@@ -112,12 +112,23 @@ def ends(committed: dict[str, Any]) -> dict[str, dict[int, float]]:
     return known
 
 
+def before_centring(committed: dict[str, Any]) -> list[list[Any]]:
+    """Set, strategy and seed of cells that nobody has played since texts are alike by embeddings less their mean."""
+    cells: list[list[Any]] = committed.get("before_centring", [])
+    return [
+        [name, order, seed]
+        for name, order, seed in cells
+        if not cell_path(folder_of(name, order), order, seed).exists()
+    ]
+
+
 def rendered() -> dict[str, Any]:
     """All that is known, as it goes into the JSON file."""
     path = OUT / f"{NAME}.json"
     held = json.loads(path.read_text()) if path.exists() else {}
     committed = held.get("loops", {})
     held["loops"] = labels_saved_page.loops(list(found(committed)), ends(committed), SIZES)
+    held["loops"]["before_centring"] = before_centring(committed)
     proxy = KEPT / "proxy.json"
     if proxy.exists():
         held["proxy"] = json.loads(proxy.read_text())
@@ -153,7 +164,7 @@ def again(data: Path) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path, nargs="?", default=DATA)
+    parser.add_argument("data", type=Path)
     parser.add_argument("--proxy", action="store_true")
     parser.add_argument("--render", action="store_true")
     parser.add_argument("--again", action="store_true")

@@ -176,6 +176,15 @@ def missing(content: Json) -> str:
     return f"Of {len(cells)} cells {whole} are played to the end and {begun} in part; {none} are missing."
 
 
+def older(content: Json) -> str:
+    """Which cells were played under another rule of what texts are near-duplicates."""
+    cells: dict[str, list[str]] = {}
+    for name, order, seed in content.get("before_centring", []):
+        cells.setdefault(f"{name} {order}", []).append(str(seed))
+    named = "; ".join(f"{one} (seed {', '.join(seeds)})" for one, seeds in cells.items())
+    return f" Near-duplicates were those of the plain cosine, nothing taken away, in: {named}." if named else ""
+
+
 def page(content: Json) -> str:
     """All of it, in Markdown."""
     lines = ["# How many labels does an order save?", "", "`python -m benchmarks.labels_saved`, see there.", ""]
@@ -189,7 +198,8 @@ def page(content: Json) -> str:
         "own recipe and encoder, trained anew from the encoder in each round; people who make no mistakes. The first "
         "round is random and the same for all orders of a seed. Mean F1: the area under the curve by its width, "
         "of a cell that is played in part up to its last round; above random order: as far as both go. "
-        "±: 95 %, Student's t over seeds; without it there is one seed. A goal that no round reaches is left out.",
+        "±: 95 %, Student's t over seeds; without it there is one seed. A goal that no round reaches is left out."
+        f"{older(told)}",
         "",
         *summary(told),
     ]

@@ -1,4 +1,7 @@
-"""The peer: Hugging Face's token-classification recipe as its documentation has it, on the same labels and encoder."""
+"""The peer: a plain Trainer, built as Hugging Face's token-classification guide has it, on the same labels and encoder.
+
+Its learning rate and steps are ours: with the guide's 2e-5 and two epochs it would hardly learn from 200 sentences.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -10,8 +10,7 @@ drawn at random.
 
 Counted is from the job's start in the queue to its end, wall time; and each worker's CPU time, its jobs' processes
 included. Where other work shares the cores wall time says little. "cpu" is then what two free cores would have given: a
-lone worker's CPU seconds by those of the busier of two. `--head` adds how much of the final top 100 the head of a
-release holds, by two real trainings on wikigold. The result goes to benchmarks/results/scale-out.json.
+lone worker's CPU seconds by those of the busier of two. The result goes to benchmarks/results/scale-out.json.
 """
 
 import argparse

@@ -60,6 +60,12 @@ def test_cells_that_nobody_has_played_are_shown_as_missing() -> None:
     assert "| 400 | 0.500 (1) | missing | missing |" in text
 
 
+def test_cells_played_under_the_rule_before_are_named() -> None:
+    content = told() | {"before_centring": [["set", "ours", 0], ["set", "ours", 2], ["set", "other", 1]]}
+    assert "in: set ours (seed 0, 2); set other (seed 1)." in page.page({"loops": content})
+    assert "plain cosine" not in page.page({"loops": told()})
+
+
 def test_the_interval_of_two_seeds_is_students() -> None:
     half = 12.71 * np.std([0.1, 0.2], ddof=1) / np.sqrt(2)
     assert page.told([0.1, 0.2, None]) == f"0.150 ± {half:.3f} (2 of 3 seeds)"

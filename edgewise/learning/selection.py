@@ -1,8 +1,12 @@
 """In which order people label: hardest first or most diverse first, with audit tasks mixed in at random.
 
 Arrays in, positions out. Knows nothing of tasks, texts or models. An order is a permutation of 0..n-1 whose k-th entry
-is the task to be labelled k-th. Uncertainty: higher is less sure. Certainty: lower is served first.
+is the task to be labelled k-th. Uncertainty: higher is less sure. Certainty: lower is served first. Tasks are alike by
+the cosine of their embeddings less the pool's mean: a taught model's all point the same way, and what is left tells one
+text from another (Mu and Viswanath, 2018, "All-but-the-Top", section 2).
 """
+
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +15,7 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 Embeddings = npt.NDArray[np.floating]
 Mask = npt.NDArray[np.bool_]
+Directions = Callable[[IntArray], Embeddings]
 
 SIMILAR = 0.95  # cosine; two tasks as alike as this teach the model little more than one
 CLOSEST = 0.02  # of all pairs of a pool; of two such texts the second says little new about a choice
@@ -38,8 +43,8 @@ def order(
 ) -> IntArray:
     """Hardest first, near-duplicates (of a cosine of at least `similar`) apart, audit tasks in their places.
 
-    uncertainty (n,): finite; embeddings (n, dim): alike by cosine; audit (n,): true for members of the held-out set;
-    labelled: tasks of the project completed so far, and audit tasks among them. Ties keep the tasks' order.
+    uncertainty (n,): finite; embeddings (n, dim): rows of zeros are like nothing; audit (n,): true for members of the
+    held-out set; labelled: tasks of the project completed so far, and audit tasks among them. Ties keep the order.
     urgent (n,): true for tasks that no other comes before, audit tasks aside; near-duplicates stand apart on each side.
     Audit tasks are drawn at random by `rng`, or the held-out set would be one of hard tasks. Returns (n,).
     """
@@ -47,7 +52,8 @@ def order(
     others = np.flatnonzero(~audit)
     ranked = others[np.argsort(-uncertainty[others], kind="stable")]
     first = np.zeros(len(ranked), dtype=bool) if urgent is None else urgent[ranked]
-    spread = np.concatenate([_spread(part, embeddings, similar) for part in (ranked[first], ranked[~first])])
+    directions = _directions(embeddings)
+    spread = np.concatenate([_spread(part, directions, similar) for part in (ranked[first], ranked[~first])])
     return _mix(spread, np.flatnonzero(audit), audit_fraction, labelled, rng)
 
 
@@ -57,7 +63,7 @@ def close(embeddings: Embeddings, rng: np.random.Generator) -> float:
     For choices: there a model's doubts come in clusters of texts that say the same, which entities do not. Measured on
     banking77 and snips, see docs/decisions.md.
     """
-    some = _unit(embeddings[rng.permutation(len(embeddings))[:SAMPLED]])
+    some = _directions(embeddings)(rng.permutation(len(embeddings))[:SAMPLED])
     pairs = (some @ some.T)[np.triu_indices(len(some), 1)]
     return min(SIMILAR, float(np.quantile(pairs, 1 - CLOSEST))) if len(pairs) else SIMILAR
 
@@ -72,7 +78,7 @@ def diverse_order(
     _check(np.zeros(len(embeddings)), embeddings, audit)
     others = rng.permutation(np.flatnonzero(~audit))
     candidates = others[:CENTERS_FROM]
-    centers = candidates[_farthest_first(_unit(embeddings[candidates]), CENTERS)]
+    centers = candidates[_farthest_first(_directions(embeddings)(candidates), CENTERS)]
     rest = others[~np.isin(others, centers)]
     return _mix(np.concatenate([centers, rest]), np.flatnonzero(audit), audit_fraction, labelled, rng)
 
@@ -141,7 +147,7 @@ def _mix(
     return mixed
 
 
-def _spread(ranked: IntArray, embeddings: Embeddings, similar: float) -> IntArray:
+def _spread(ranked: IntArray, directions: Directions, similar: float) -> IntArray:
     """The ranked tasks with near-duplicates more than STRETCH apart, among the first SPREAD of them.
 
     A task that is like one of its own stretch, or of the stretch before, waits for a later one. If within REACH no
@@ -151,18 +157,18 @@ def _spread(ranked: IntArray, embeddings: Embeddings, similar: float) -> IntArra
     before: IntArray = np.empty(0, dtype=np.int64)
     left = ranked
     while len(left) and len(placed) < SPREAD // STRETCH:
-        chosen = _stretch(_unit(embeddings[before]), left[:REACH], embeddings, similar)
+        chosen = _stretch(directions(before), left[:REACH], directions, similar)
         before = left[chosen]
         placed.append(before)
         left = left[~np.isin(np.arange(len(left)), chosen)]
     return np.concatenate([*placed, left])
 
 
-def _stretch(before: Embeddings, candidates: IntArray, embeddings: Embeddings, similar: float) -> IntArray:
+def _stretch(before: Embeddings, candidates: IntArray, directions: Directions, similar: float) -> IntArray:
     """Positions in `candidates` of the next STRETCH: the first that are like none before, then those that wait."""
     chosen: list[int] = []
     for start in range(0, len(candidates), CHUNK):
-        chunk = _unit(embeddings[candidates[start : start + CHUNK]])
+        chunk = directions(candidates[start : start + CHUNK])
         free = ~(chunk @ before.T >= similar).any(axis=1)
         alike = chunk @ chunk.T >= similar
         while len(chosen) < STRETCH and free.any():
@@ -172,7 +178,7 @@ def _stretch(before: Embeddings, candidates: IntArray, embeddings: Embeddings, s
             free[first] = False  # a text without an embedding is not even like itself
         if len(chosen) == STRETCH:
             break
-        before = np.concatenate([before, _unit(embeddings[candidates[[i for i in chosen if i >= start]]])])
+        before = np.concatenate([before, directions(candidates[[i for i in chosen if i >= start]])])
     waiting = np.delete(np.arange(len(candidates)), chosen)[: STRETCH - len(chosen)]
     return np.concatenate([np.array(chosen, dtype=np.int64), waiting])
 
@@ -194,12 +200,19 @@ def _farthest_first(unit: Embeddings, how_many: int) -> IntArray:
     return np.array(chosen, dtype=np.int64)
 
 
-def _unit(embeddings: Embeddings) -> Embeddings:
-    """Rows of length 1, so that a product is a cosine; rows of zeros stay zero, like nothing."""
-    rows = embeddings.astype(np.float32)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: Embeddings = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
-    return unit
+def _directions(embeddings: Embeddings) -> Directions:
+    """Of given tasks the embeddings, less the pool's mean, as rows of length 1: a product is a cosine, and what all
+    texts share makes none alike. Rows of zeros have no part in the mean and stay zero, like nothing."""
+    told: Mask = np.asarray(embeddings.any(axis=1))
+    mean = embeddings.sum(axis=0, dtype=np.float64) / max(1, int(told.sum()))
+
+    def directions(tasks: IntArray) -> Embeddings:
+        rows = np.where(told[tasks, None], embeddings[tasks] - mean, 0.0).astype(np.float32)
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        unit: Embeddings = np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
+        return unit
+
+    return directions
 
 
 def _check(uncertainty: FloatArray, embeddings: Embeddings, audit: Mask) -> None:

@@ -36,6 +36,8 @@ def _ordered(pool: tuple[Floats, Floats, NDArray[np.bool_], np.random.Generator]
 
 
 def _alike(embeddings: Floats) -> NDArray[np.bool_]:
+    told = embeddings.any(axis=1, keepdims=True)
+    embeddings = np.where(told, embeddings - embeddings.sum(axis=0) / max(1, told.sum()), 0.0)
     norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
     unit = embeddings / np.where(norms > 0, norms, 1)
     similar: NDArray[np.bool_] = unit @ unit.T >= SIMILAR
@@ -140,6 +142,18 @@ def test_a_thousand_copies_of_the_hardest_task_do_not_fill_the_top() -> None:
     assert np.diff(copies).min() > STRETCH
     others = ours[:1000][ours[:1000] >= 1000]
     assert (np.diff(uncertainty[others]) <= 0).all()
+
+
+def test_texts_that_only_share_what_all_texts_share_are_no_near_duplicates() -> None:
+    rng = np.random.default_rng(0)
+    embeddings = 5.0 + rng.normal(size=(400, 32))  # like a taught tagger's: each cosine is above SIMILAR
+    embeddings[[1, 3]] = embeddings[[0, 2]]
+    uncertainty: Floats = np.linspace(0.99, 0, 400, dtype=np.float64)
+    nobody = np.zeros(400, dtype=bool)
+    ours = order(uncertainty, embeddings, audit=nobody, audit_fraction=0.1, labelled=(0, 0), rng=rng).tolist()
+    doubles = (ours.index(1), ours.index(3))
+    assert min(doubles) >= STRETCH
+    assert [task for task in ours if task not in (1, 3)] == [task for task in range(400) if task not in (1, 3)]
 
 
 def test_an_order_of_fifty_thousand_takes_seconds_even_if_all_are_alike() -> None:
