@@ -2,10 +2,16 @@
 
 import ast
 import graphlib
+import inspect
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+
+import model
+from edgewise.services.jobs import LANE_OF
+from edgewise.services.workers import HEAVY_KINDS, HEAVY_LANES
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted([*ROOT.glob("*.py"), *ROOT.glob("edgewise/**/*.py")])
@@ -133,6 +139,32 @@ def test_nothing_imports_in_a_circle() -> None:
         for path in MODULES
     }
     list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def reached_from(module: str, graph: Mapping[str, set[str]]) -> set[str]:
+    """The module, what it imports, what that imports, and so on."""
+    found, found_last = set[str](), {module}
+    while found_last:
+        found |= found_last
+        found_last = {name for one in found_last for name in graph.get(one, ())} - found
+    return found
+
+
+def home_of(verb: Callable[..., None]) -> str:
+    """The module that does a verb's work: that which model.py imports when the verb is called, else the verb's own."""
+    late = [node for node in ast.walk(ast.parse(inspect.getsource(verb))) if isinstance(node, ast.ImportFrom)]
+    return str(late[0].module) if late else verb.__module__
+
+
+def test_a_verb_that_can_train_runs_in_a_process_of_its_own() -> None:
+    """In the worker's own it would not be niced, nor give torch's memory back, and syncs would wait for its GIL."""
+    graph = {name_of(path): {imported for imported, _ in imports_of(path)} for path in MODULES}
+    verbs: dict[str, Callable[..., None]] = {**model.VERBS, **model.MEASURING}
+    homes = {kind: home_of(verb) for kind, verb in verbs.items()}
+    reached = {kind: reached_from(home, graph) for kind, home in homes.items() if home != "model"}
+    trains = {kind for kind, modules in reached.items() if "edgewise.learning.training" in modules}
+    assert {"train", "improve"} <= trains, "else the test looks for the wrong thing"
+    assert {kind for kind in trains if LANE_OF.get(kind) not in HEAVY_LANES} <= set(HEAVY_KINDS)
 
 
 def test_only_settings_reads_the_environment() -> None:

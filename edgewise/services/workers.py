@@ -1,7 +1,7 @@
 """The processes that run jobs: a local worker with its supervisor, and a worker on Redis (RQ).
 
-The local worker looks into the jobs table: one job at a time in each lane, train and rank in a child process each, so
-that torch's memory goes with it, the rest in a thread. Knows nothing of what the jobs do: it is given a function and
+The local worker looks into the jobs table: one job at a time in each lane, those with torch in a child process each, so
+that its memory goes with it, the rest in a thread. Knows nothing of what the jobs do: it is given a function and
 a command.
 
 Nobody outlives his parent: server, worker and child hold a pipe each, and its end means the end. Who died anyway
@@ -31,7 +31,7 @@ from edgewise.settings import Settings
 
 WORKER_COMMAND = (sys.executable, "-m", "edgewise", "work")
 HEAVY_LANES = frozenset({"train", "rank", "score"})
-HEAVY_KINDS = ("arithmetic", "evaluate-llm", "improve", "label-errors")  # they ask a trained model too, or train some
+HEAVY_KINDS = ("arithmetic", "evaluate-llm", "improve", "label-errors", "saving")  # they ask a trained model, or train
 PRUNE_EVERY_S = 3600.0
 
 log = logging.getLogger(__name__)
