@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     import rq
 
 # Each one job at a time; a worker of several takes the quickest first, and helps when nothing else waits.
-LANES = ("light", "rank", "prelabel", "train", HELPERS_LANE)
+# `mirror` is among the last and alone: an MLflow that hangs holds its lane for minutes.
+LANES = ("light", "rank", "prelabel", "train", "mirror", HELPERS_LANE)
 HELPERS = tuple(f"score-{number}" for number in range(1, 65))  # several kinds, as of one only one runs in a project
 UNHURRIED = ("arithmetic", "evaluate-llm", "improve", "plan", "label-errors", "saving")  # minutes, and no order waits
 # The others are light.

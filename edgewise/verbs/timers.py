@@ -29,5 +29,5 @@ class Timers:
             elif project.state == "connecting" and addresses(project):  # the last try was refused: a wrong token, say
                 self._system.queue.enqueue("connect", project.key)
         self._kind = "sync"
-        if self._system.store.outbox_next(1):
-            self._system.queue.enqueue("mirror", None)
+        if self._system.store.outbox_next(1) and not self._system.store.unfinished_jobs(None, "mirror"):
+            self._system.queue.enqueue("mirror", None)  # one that waits is left to its pause: MLflow is away

@@ -177,6 +177,15 @@ def test_each_lane_runs_one_job_at_a_time_beside_the_others(house: House) -> Non
     assert ended[0].finished_at <= ended[1].started_at
 
 
+def test_a_mirror_that_hangs_keeps_nothing_else_waiting(house: House) -> None:
+    mirror = house.queue.enqueue("mirror", None, args={"act": "hang"})
+    house.start("work")
+    house.becomes(mirror, "running")
+    for kind in ("sync", "rank", "prelabel", "train"):
+        house.becomes(house.queue.enqueue(kind, 1), "done")
+    assert house.store.job(mirror.id).state == "running"
+
+
 def test_a_child_that_has_done_its_job_does_the_next_one_and_does_not_stay_for_ever(house: House) -> None:
     house.start("work")
     pids = []

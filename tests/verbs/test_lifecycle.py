@@ -127,3 +127,20 @@ def test_timers_bring_to_mlflow_what_a_killed_training_left(offline: Make) -> No
     system.store.outbox_add("champion", {"model": "m", "version": "v"})
     tick()
     assert [job.kind for job in system.queue.jobs(5)] == ["mirror"]
+
+
+def test_timers_leave_the_pause_of_a_mlflow_that_is_away(offline: Make) -> None:
+    system = offline(sync_interval_s=1e-6)
+    system.store.outbox_add("champion", {"model": "m", "version": "v"})
+    tick = Timers(system)
+    tick()
+    (waits,) = system.queue.jobs(5)
+    started = system.store.start_job(waits.id, 60)
+    assert started is not None
+    tick()
+    assert [job.state for job in system.queue.jobs(5)] == ["running"]
+    system.store.put_back(started, error=None, faults=0, pause_s=300)
+    paused = system.queue.job(waits.id)
+    tick()
+    assert system.queue.jobs(5) == [paused]
+    assert paused.run_after is not None

@@ -176,8 +176,8 @@ class JobsTable(Reports):
             running = jobs.select().where(jobs.c.state == "running").order_by(jobs.c.started_at)
             return [read_as(Job, row) for row in connection.execute(running)]
 
-    def unfinished_jobs(self, key: int, lane: str | None = None) -> list[Job]:
-        """The project's jobs that wait or run, oldest first; in one lane where given."""
+    def unfinished_jobs(self, key: int | None, lane: str | None = None) -> list[Job]:
+        """The project's jobs that wait or run, or those of no project, oldest first; in one lane where given."""
         mine = and_(jobs.c.project_key == key, jobs.c.state.in_(("queued", "running")))
         query = jobs.select().where(mine if lane is None else and_(mine, jobs.c.lane == lane))
         with self._read() as connection:
