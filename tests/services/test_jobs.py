@@ -14,6 +14,7 @@ from edgewise.errors import Cancelled, InputError, NotFound, StudioUnavailable
 from edgewise.services import jobs as jobs_module
 from edgewise.services.jobs import FAULTS, LocalQueue, Pace, Progress, RedisQueue, open_queue, perform, reap
 from edgewise.services.store import Job, Store
+from edgewise.services.store.queue import ASKING
 from edgewise.settings import Settings
 from tests.services.conftest import eventually, free_port
 
@@ -99,6 +100,34 @@ def test_other_projects_and_kinds_do_not_wait_for_each_other(queue: LocalQueue) 
     for kind, project in (("train", 1), ("train", 2), ("rank", 1), ("train", None)):
         assert queue.store.start_job(queue.enqueue(kind, project).id, 60) is not None
     assert states(queue) == ["running"] * 4
+
+
+@pytest.mark.parametrize("kind", sorted(ASKING))
+def test_who_asks_a_language_model_waits_for_the_others_that_do(queue: LocalQueue, kind: str) -> None:
+    started = queue.store.start_job(queue.enqueue(kind, 1).id, 60)
+    assert started is not None
+    others = [queue.enqueue(other, 1) for other in sorted(ASKING - {kind})]
+    assert [queue.store.start_job(other.id, 60) for other in others] == [None] * len(others)
+    assert queue.store.due_jobs("prelabel") == []
+    assert queue.store.start_job(queue.enqueue(others[0].kind, 2).id, 60) is not None
+    assert queue.store.start_job(queue.enqueue("train", 1).id, 60) is not None
+    queue.store.end_job(started, "done")
+    assert queue.store.start_job(others[0].id, 60) is not None
+
+
+def test_of_all_that_begin_to_ask_a_language_model_at_once_one_does(queue: LocalQueue) -> None:
+    key = queue.store.record_project("http://studio", 1, "t0").key
+    barrier = Barrier(len(ASKING))
+
+    def contend(job: Job) -> Job | None:
+        barrier.wait()
+        return queue.store.start_job(job.id, 60)
+
+    with ThreadPoolExecutor(len(ASKING)) as pool:
+        for _ in range(10):
+            found = pool.map(contend, [queue.enqueue(kind, key) for kind in sorted(ASKING)])
+            (started,) = [job for job in found if job is not None]
+            queue.store.end_job(started, "done")
 
 
 def test_the_oldest_due_job_of_a_lane_comes_first(queue: LocalQueue) -> None:
@@ -402,6 +431,18 @@ def test_a_job_put_back_is_sent_when_its_pause_is_over(redis_queue: RedisQueue) 
     ready(redis_queue, job)
     redis_queue.resend_lost()
     assert sent(redis_queue, "light") == [job.id]
+
+
+def test_who_asked_a_language_model_has_the_next_one_sent_that_waits_to(redis_queue: RedisQueue) -> None:
+    first = redis_queue.enqueue("prelabel", 1)
+
+    def verb(job: Job, progress: Progress) -> None:
+        waits = redis_queue.enqueue("plan", 1)
+        perform(redis_queue.store, redis_queue, waits.id, nothing)  # a worker took it and put it away
+        redis_queue._transport("prelabel").empty()
+
+    perform(redis_queue.store, redis_queue, first.id, verb)
+    assert sent(redis_queue, "prelabel") == [job.id for job in redis_queue.jobs(9) if job.kind == "plan"]
 
 
 def test_a_verb_may_enqueue_its_own_kind_again_from_a_thread(queue: LocalQueue) -> None:

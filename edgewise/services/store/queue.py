@@ -1,14 +1,15 @@
 """The jobs table: which verb waits, runs or has ended. Knows nothing of processes, threads or Redis.
 
-One running and at most one waiting for each project and kind, held by unique indexes. `attempts` is the fence: each
-start raises it, and who started attempt n cannot write once attempt n + 1 has begun, or the job was put back.
+One running and at most one waiting for each project and kind, held by unique indexes; of all kinds that ask a language
+model one running for each project. `attempts` is the fence: each start raises it, and who started attempt n cannot
+write once attempt n + 1 has begun, or the job was put back.
 """
 
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, and_, func, literal, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from edgewise.errors import NotFound
@@ -19,6 +20,7 @@ from edgewise.services.store.reports import Reports
 from edgewise.services.store.tables import jobs, projects
 
 ALWAYS = {"connect", "forget", "doctor", "pause", "resume"}  # kinds that run for a project that is paused or gone
+ASKING = {"prelabel", "plan", "improve", "evaluate-llm"}  # they ask a language model, on budgets and answers they share
 HELPERS_LANE = "score"
 KEPT = timedelta(days=7)  # how long a job that has ended is remembered
 
@@ -83,12 +85,13 @@ class JobsTable(Reports):
     def due_jobs(
         self, lane: str | None = None, *, of: tuple[int | None, str] | None = None, limit: int = 1
     ) -> list[Job]:
-        """Waiting jobs that may start now, oldest first; in one lane, or of one project and kind, where given."""
+        """Waiting jobs that may start now, oldest first; in one lane where given, or those of a project that a job of
+        this kind keeps waiting."""
         query = _due().order_by(jobs.c.created_at, jobs.c.id).limit(limit)
         if lane is not None:
             query = query.where(jobs.c.lane == lane)
         if of is not None:
-            query = query.where(_same(*of))
+            query = query.where(_whose(jobs) == (of[0] or 0), _exclude(jobs.c.kind, literal(of[1])))
         with self._read() as connection:
             return [read_as(Job, row) for row in connection.execute(query)]
 
@@ -101,6 +104,7 @@ class JobsTable(Reports):
         }  # fmt: skip
         try:
             with self._write() as connection:
+                connection.execute(_lock_of_asking(id))
                 due = _due().where(jobs.c.id == id).with_for_update(of=jobs, skip_locked=True)
                 if connection.execute(due).one_or_none() is None:
                     return None
@@ -209,17 +213,34 @@ class JobsTable(Reports):
 
 
 def _same(project_key: int | None, kind: str) -> ColumnElement[bool]:
-    return and_(func.coalesce(jobs.c.project_key, 0) == (project_key or 0), jobs.c.kind == kind)
+    return and_(_whose(jobs) == (project_key or 0), jobs.c.kind == kind)
+
+
+def _whose(table: FromClause) -> ColumnElement[int]:
+    """A job's project; 0: none."""
+    return func.coalesce(table.c.project_key, 0)
+
+
+def _exclude(kind: ColumnElement[str], other: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether in a project a job of one kind waits while one of the other runs."""
+    return or_(kind == other, and_(kind.in_(ASKING), other.in_(ASKING)))
 
 
 def _attempt(job: Job) -> ColumnElement[bool]:
     return and_(jobs.c.id == job.id, jobs.c.state == "running", jobs.c.attempts == job.attempts)
 
 
+def _lock_of_asking(id: str) -> Any:
+    """Locks the project of a job that asks a language model, so that no other such job of it starts until the
+    transaction ends: the indexes keep apart jobs of one kind alone. Nothing for other jobs."""
+    theirs = select(jobs.c.project_key).where(jobs.c.id == id, jobs.c.kind.in_(ASKING))
+    return select(projects.c.key).where(projects.c.key.in_(theirs)).with_for_update(key_share=True)
+
+
 def _due() -> Any:
-    """Waiting, its time has come, no sibling runs, and its project is at work."""
-    theirs = func.coalesce(_sibling.c.project_key, 0) == func.coalesce(jobs.c.project_key, 0)
-    runs = select(_sibling.c.id).where(_sibling.c.state == "running", theirs, _sibling.c.kind == jobs.c.kind)
+    """Waiting, its time has come, nothing runs that it waits for, and its project is at work."""
+    siblings = and_(_whose(_sibling) == _whose(jobs), _exclude(_sibling.c.kind, jobs.c.kind))
+    runs = select(_sibling.c.id).where(_sibling.c.state == "running", siblings)
     idle = select(projects.c.key).where(projects.c.key == jobs.c.project_key, projects.c.state.in_(("paused", "gone")))
     return jobs.select().where(
         jobs.c.state == "queued",
