@@ -191,6 +191,7 @@ def run_verb(system: System, job: Job, progress: jobs.Progress) -> None:
     helps = job.kind in jobs.HELPERS
     about = "rank" if helps else job.kind  # a ranking that goes through needs no help any more
     try:
+        system.refuse_elsewhere(project)
         if job.kind in MEASURING:
             MEASURING[job.kind](system, project, job.args, progress)
         elif helps:

@@ -50,7 +50,11 @@ def sweep_now(system: System, project: Project, progress: Progress) -> None:
 
 
 def refresh_project(system: System, project: Project, progress: Progress) -> tuple[Project, Schema | None]:
-    """The project as Label Studio describes it now. A changed labelling config makes the next reading a full one."""
+    """The project as Label Studio describes it now. A changed labelling config makes the next reading a full one.
+
+    Raises Conflict for a project of another address: its id means nothing here.
+    """
+    system.refuse_elsewhere(project)
     try:
         raw = system.studio.project(project.ls_id)
     except StudioGone:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgewise.errors import EdgewiseError, NotFound, SchemaError
+from edgewise.errors import Conflict, EdgewiseError, NotFound, SchemaError
 from edgewise.labels.schema import Head, Schema, parse_schema
 from edgewise.services.jobs import Queue, open_queue
 from edgewise.services.registry import Registry
@@ -107,6 +107,17 @@ class System:
     def by_key(self, key: int) -> Project:
         """The project of one of our own keys. Raises NotFound."""
         return self.store.project(key)
+
+    def refuse_elsewhere(self, project: Project) -> None:
+        """Raises Conflict for a project that is recorded under another address than the one that we talk to: whatever
+        has its id here is another project, and an answer about that must not decide on this one."""
+        if project.address != self.address:
+            raise Conflict(
+                f"Project {project.ls_id} is recorded under {project.address}, and this process talks to "
+                f"{self.address}. Nothing was erased.",
+                "Give all servers and workers the same LABEL_STUDIO_HOST. If Label Studio has moved, see "
+                "docs/operations.md.",
+            )
 
     def note_trouble(self, project: Project, kind: str, error: EdgewiseError) -> None:
         """Keep visible in status what stops a kind of job, until one of that kind goes through."""

@@ -1,10 +1,16 @@
 """What happens without anybody asking: a timed sync of each live project, as webhooks get lost."""
 
+import logging
+from collections.abc import Iterable
 from time import monotonic
 
+from edgewise.errors import Conflict
+from edgewise.services.store import Project
 from edgewise.verbs.erasure import erase_project
 from edgewise.verbs.places import addresses
 from edgewise.verbs.system import System
+
+log = logging.getLogger(__name__)
 
 
 class Timers:
@@ -13,6 +19,7 @@ class Timers:
     def __init__(self, system: System) -> None:
         self._system = system
         self._next_sync = 0.0
+        self._left_alone: set[int] = set()
         self._kind = "sweep"  # what was deleted while nobody looked is found at the start; afterwards sync sees to it
 
     def __call__(self) -> None:
@@ -21,7 +28,7 @@ class Timers:
             return
         self._next_sync = monotonic() + self._system.settings.sync_interval_s
         self._system.registry.sweep()
-        for project in self._system.store.projects():
+        for project in self._here(self._system.store.projects()):
             if project.state == "gone":  # another one has its id by now
                 erase_project(self._system, project)
             elif project.state == "live":
@@ -31,3 +38,16 @@ class Timers:
         self._kind = "sync"
         if self._system.store.outbox_next(1) and not self._system.store.unfinished_jobs(None, "mirror"):
             self._system.queue.enqueue("mirror", None)  # one that waits is left to its pause: MLflow is away
+
+    def _here(self, projects: Iterable[Project]) -> list[Project]:
+        """Those recorded under our address of Label Studio. Of the others we say once what is to be done."""
+        here = []
+        for project in projects:
+            try:
+                self._system.refuse_elsewhere(project)
+                here.append(project)
+            except Conflict as error:
+                if project.key not in self._left_alone:
+                    log.warning("%s", error)
+                self._left_alone.add(project.key)
+        return here

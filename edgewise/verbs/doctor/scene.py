@@ -85,8 +85,20 @@ class Scene:
         """The project as we know it. Raises NotFound when nobody has connected it."""
         found = self._known("project", lambda: self.store.find_project(self.system.address, self.ls_id))
         if found is None:
+            self._say_where()
             raise NotFound("Edgewise does not know this project.", f"Run `edgewise connect -p {self.ls_id} --url …`.")
         return found
+
+    def _say_where(self) -> None:
+        """Raises NotFound where another address of Label Studio has a project of this id: it may have moved."""
+        for other in self.store.projects():
+            if other.ls_id == self.ls_id and other.state != "gone":
+                raise NotFound(
+                    f"Edgewise knows a project {self.ls_id} under {other.address}, and none under "
+                    f"{self.system.address}.",
+                    "If Label Studio has moved, see docs/operations.md before you connect anew; else set "
+                    "LABEL_STUDIO_HOST back.",
+                )
 
     @property
     def address_or_none(self) -> str | None:
