@@ -11,6 +11,7 @@ from edgewise.labels.schema import parse_schema
 from edgewise.verbs import answer
 from edgewise.verbs.connect import note_address, note_models, remember
 from edgewise.verbs.gauges import Sample, gauges
+from edgewise.verbs.gone import claim
 from edgewise.verbs.numbers.summary import numbers
 from edgewise.verbs.readiness import Readiness
 from edgewise.verbs.serving import rollback
@@ -33,14 +34,18 @@ class Backend:
     def setup(self, request: Any) -> str:
         """Record the project and queue `connect`; nothing is loaded. Returns the version we answer under.
 
+        An id that we know of a project made at another time is only claimed: Label Studio is asked by a job, as it may
+        itself be waiting for this answer.
         Raises SchemaError for a new project without anything to learn: Label Studio shows why the model is not added.
         """
         system = self.system
         known = system.store.find_project(system.address, request.ls_id)
-        if known is not None and known.created_at != request.created_at:
-            known = None  # an id that a new database gives again
-        if known is None:
+        is_known = known is not None and known.created_at == request.created_at
+        if not is_known:
             parse_schema(request.label_config)
+        if known is not None and not is_known:
+            claim(system, known, request.created_at, request.backend_url)
+            return answer.LIVE
         project = system.store.record_project(
             system.address,
             request.ls_id,

@@ -6,19 +6,19 @@ nothing, so pages that shift while people annotate do no harm. A sweep compares 
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any
 
-from edgewise.errors import DataError, SchemaError, StudioGone, StudioRefused
+from edgewise.errors import DataError, SchemaError, StudioGone
 from edgewise.labels.annotations import Annotation, parse_annotations, training_example
 from edgewise.labels.schema import Schema, parse_schema
 from edgewise.labels.texts import text_of
 from edgewise.services.jobs import Progress
 from edgewise.services.store import Project, Task
-from edgewise.verbs.erasure import erase_deleted, erase_project, erase_tasks
+from edgewise.verbs.erasure import erase_deleted, erase_tasks
 from edgewise.verbs.fetched import ADDRESSES, with_texts
+from edgewise.verbs.gone import drop_claim, leave, make_way
 from edgewise.verbs.numbers.suggestions import keep_suggestions
 from edgewise.verbs.system import System, epoch_of, source_of
 
@@ -60,7 +60,8 @@ def refresh_project(system: System, project: Project, progress: Progress) -> tup
     except StudioGone:
         return leave(system, project, progress), None
     if epoch_of(raw["created_at"]) != project.created_at:
-        return leave(system, project, progress), None
+        return make_way(system, project, raw, progress), None
+    drop_claim(system, project)
     config = raw.get("label_config") or ""
     changes: dict[str, Any] = {
         "title": raw.get("title") or "",
@@ -89,23 +90,6 @@ def digest_of(config: str) -> str | None:
     """The digest of a config's schema, None if there is nothing to learn in it."""
     schema, _ = read_schema(config)
     return schema.digest if schema else None
-
-
-def leave(system: System, project: Project, progress: Progress) -> Project:
-    """The project is gone in Label Studio: its jobs stop and its data is erased.
-
-    Raises StudioRefused if it is only out of our sight: Label Studio says 404 to somebody of another organisation too.
-    """
-    organization = project.connection.get("organization")
-    if organization != system.studio.whoami().get("active_organization"):
-        raise StudioRefused(
-            f"Label Studio does not show us project {project.ls_id}: the token belongs to another organisation.",
-            "Set LABEL_STUDIO_API_KEY to a token of the project's organisation. Nothing was erased.",
-        )
-    log.info("project %s is gone in Label Studio: its data is erased", project.key)
-    system.queue.cancel_all(project.key, spare=progress.job_id)
-    erase_project(system, project)
-    return replace(project, state="gone")
 
 
 def catch_up(system: System, project: Project, schema: Schema) -> None:

@@ -95,7 +95,10 @@ class System:
 
     def meet(self, ls_id: int) -> Project:
         """Record a project as Label Studio describes it now. Raises StudioGone, StudioUnavailable, StudioRefused."""
-        raw = self.studio.project(ls_id)
+        return self.record(ls_id, self.studio.project(ls_id))
+
+    def record(self, ls_id: int, raw: Mapping[str, Any]) -> Project:
+        """Record a project as Label Studio has just described it; what had its id before is gone."""
         return self.store.record_project(
             self.address,
             ls_id,

@@ -29,7 +29,7 @@ class Timers:
         self._next_sync = monotonic() + self._system.settings.sync_interval_s
         self._system.registry.sweep()
         for project in self._here(self._system.store.projects()):
-            if project.state == "gone":  # another one has its id by now
+            if project.state == "gone":  # Label Studio has said so, and whoever was to erase it was killed
                 erase_project(self._system, project)
             elif project.state == "live":
                 self._system.queue.enqueue(self._kind, project.key)

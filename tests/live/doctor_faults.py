@@ -156,7 +156,7 @@ def server_away(place: Bench) -> Made:
 
 @contextmanager
 def server_stuck(place: Bench) -> Made:
-    """Somebody holds our database, so that /setup does not answer in time: the project's title must be written."""
+    """Somebody holds our database, so that /setup does not answer in time: whose id it is must be written."""
     with closing(sqlite3.connect(place.data / "edgewise.db", isolation_level=None)) as file:
         file.execute("UPDATE projects SET created_at = created_at || '0'").close()
         file.execute("BEGIN IMMEDIATE").close()

@@ -83,15 +83,12 @@ def test_forget_waits_until_no_job_can_push_again_what_it_removes(offline: Make)
     assert system.queue.job(other.id).cancel_at is None
 
 
-def test_an_id_that_a_new_database_gives_again_is_another_project(offline: Make) -> None:
+def test_a_project_that_nobody_knows_is_recorded_and_connected(offline: Make) -> None:
     system = offline()
-    old = project_of(system)
-    config = CONFIG.replace("PER", "BIRD")
-    answered = model.backend_of(system).setup(SetupRequest(7, "1800000000", config, "", "http://us"))
+    answered = model.backend_of(system).setup(SetupRequest(7, "1800000000", CONFIG, "", "http://us"))
     new = system.store.find_project(system.address, 7)
     assert new is not None
-    assert (new.key != old.key, new.title, new.label_config, new.state) == (True, "", config, "connecting")
-    assert system.by_key(old.key).state == "gone"
+    assert (new.title, new.label_config, new.state) == ("", CONFIG, "connecting")
     assert answered == "ew-live"
     assert waiting(system, new.key) == {"connect"}
 
