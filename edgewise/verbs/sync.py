@@ -50,7 +50,7 @@ def sweep_now(system: System, project: Project, progress: Progress) -> None:
 
 
 def refresh_project(system: System, project: Project, progress: Progress) -> tuple[Project, Schema | None]:
-    """The project as Label Studio describes it now. A changed labelling config makes the next reading a full one.
+    """The project as Label Studio describes it now; what it says may make the next reading a full one.
 
     Raises Conflict for a project of another address: its id means nothing here.
     """
@@ -62,20 +62,28 @@ def refresh_project(system: System, project: Project, progress: Progress) -> tup
     if epoch_of(raw["created_at"]) != project.created_at:
         return make_way(system, project, raw, progress), None
     drop_claim(system, project)
-    config = raw.get("label_config") or ""
     changes: dict[str, Any] = {
         "title": raw.get("title") or "",
-        "label_config": config,
+        "label_config": raw.get("label_config") or "",
         "maximum_annotations": raw.get("maximum_annotations") or 1,
     }
-    schema, trouble = read_schema(config)
+    schema, trouble = read_schema(changes["label_config"])
     if project.trouble and project.trouble.get("about") == "schema":
         changes["trouble"] = None
     if trouble is not None:
         changes["trouble"] = trouble
-    if schema is not None and digest_of(project.label_config) != schema.digest:
-        changes |= {"watermark": None, "note": "The labelling config changed: every task is read again."}
+    changes |= full_reading(project, schema, changes["maximum_annotations"])
     return system.store.update_project(project.key, **changes), schema
+
+
+def full_reading(project: Project, schema: Schema | None, maximum_annotations: int) -> dict[str, Any]:
+    """The fields that make the next reading a full one, where what each task is read for has changed; else none.
+
+    Other annotations per task count too: Label Studio gives them to all tasks and moves no `updated_at`.
+    """
+    if schema is not None and digest_of(project.label_config) != schema.digest:
+        return {"watermark": None, "note": "The labelling config changed: every task is read again."}
+    return {} if maximum_annotations == project.maximum_annotations else {"watermark": None}
 
 
 def read_schema(config: str) -> tuple[Schema | None, dict[str, str] | None]:
@@ -102,7 +110,7 @@ def read_changes(system: System, project: Project, schema: Schema, progress: Cal
     """Upsert every task changed since the watermark; when all of them are in it moves to the start of this reading.
 
     Not further: what changes on a page already read must be found by the next reading. Not at all if the labelling
-    config changed meanwhile: then the next reading is to be a full one.
+    config or the annotations per task changed meanwhile: then the next reading is to be a full one.
     """
     started = system.studio.clock()
     watermark = datetime.fromisoformat(project.watermark) if project.watermark else None
@@ -114,7 +122,9 @@ def read_changes(system: System, project: Project, schema: Schema, progress: Cal
         progress(0.5, f"{read} changed tasks read")
     if erased:
         system.store.scrub()
-    if started is not None and system.by_key(project.key).label_config == project.label_config:
+    now = system.by_key(project.key)
+    is_same = (now.label_config, now.maximum_annotations) == (project.label_config, project.maximum_annotations)
+    if started is not None and is_same:
         system.store.update_project(project.key, watermark=started.isoformat())
 
 
