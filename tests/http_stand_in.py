@@ -98,7 +98,7 @@ def proxy(label_studio: RunningStudio, meddle: Callable[[str, str, Forward], Ans
                     name: headers[name] for name in ("Authorization", "Content-Type") if name in headers
                 }
                 answer = onward.request(method, path.removeprefix("/studio"), content=body, headers=kept)
-                return answer.status_code, {"Content-Type": answer.headers["Content-Type"]}, answer.content
+                return answer.status_code, {"Content-Type": answer.headers.get("Content-Type", "")}, answer.content
 
             return meddle(method, path, forward)
 

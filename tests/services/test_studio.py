@@ -1,5 +1,6 @@
 """Our client of Label Studio, on a real one, and on one whose answers get lost on the way."""
 
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -174,6 +175,27 @@ def test_doubles_are_removed_and_the_newest_stays(studio_project: StudioProject)
     assert [one["id"] for one in studio_project.call("GET", f"api/predictions/?task={ids[0]}")] == [newest]
     assert studio_project.studio.model_versions(studio_project.id) == {"ew-1": 5}
     assert studio_project.studio.carrying(studio_project.id, "ew-1") == set(ids)
+
+
+@pytest.mark.parametrize(("counted", "most"), [("at once", 4), ("late", 6)])
+def test_one_double_among_many_tasks_is_found_in_few_calls(
+    counted: str, most: int, label_studio: RunningStudio, studio_project: StudioProject
+) -> None:
+    ids = studio_project.add_tasks(["Anna"] * 300)
+    studio_project.studio.push_release(studio_project.id, "ew-1", [prediction(task_id) for task_id in ids])
+    studio_project.studio.push_one(studio_project.id, "ew-1", prediction(ids[-1]))
+    calls: list[str] = []
+
+    def meddle(method: str, _path: str, forward: Forward) -> Answer | None:
+        calls.append(method)
+        status, headers, content = forward()
+        late = re.sub(rb'"total_predictions":\d+', b'"total_predictions":0', content)
+        return status, headers, late if counted == "late" else content
+
+    with proxy(label_studio, meddle) as url, Studio(url, label_studio.token) as client:
+        assert client.remove_doubles(studio_project.id, "ew-1") == 1
+    assert len(calls) <= most
+    assert studio_project.studio.model_versions(studio_project.id) == {"ew-1": 300}
 
 
 def test_a_push_that_never_gets_an_answer_is_unavailable(
