@@ -29,6 +29,7 @@ from edgewise.services.store import LlmRun, Prelabelled, Project, Task
 from edgewise.settings import Settings
 from edgewise.verbs.demonstrate import Repertoire, shots_of
 from edgewise.verbs.disagreement import is_newer
+from edgewise.verbs.pushing import push_predictions
 from edgewise.verbs.scoring import readable
 from edgewise.verbs.spending import NOTHING, WrittenBudget, in_words
 from edgewise.verbs.system import System, schema_of, source_of
@@ -340,5 +341,5 @@ def show(run: Run, ids: Sequence[int]) -> None:
         for one in made
         if one.task_id not in hidden
     ]
-    run.system.studio.push_release(run.project.ls_id, run.name, predictions)
+    push_predictions(run.system, run.project, run.name, predictions)
     run.carried |= set(fresh)

@@ -23,10 +23,10 @@ from edgewise.services.jobs import Progress
 from edgewise.services.store import Project, Rank, Release, Version
 from edgewise.verbs import arithmetic, head_first, rest
 from edgewise.verbs.disagreement import is_newer, list_them
-from edgewise.verbs.erasure import erase_tasks
 from edgewise.verbs.head_first import score_head
 from edgewise.verbs.numbers.settled import note_changed
 from edgewise.verbs.placing import Run, ranks_in_order, release_name, with_language_model
+from edgewise.verbs.pushing import push_predictions
 from edgewise.verbs.sync import NO_RELEASE, catch_up
 from edgewise.verbs.system import System, schema_of, source_of
 
@@ -151,7 +151,7 @@ def push(run: Run, progress: Progress, least: int = 1) -> None:
         return
     for done in range(0, waiting, run.chunk):
         chunk = apart(run, store.unpushed(key, n, min(run.chunk, waiting - done)))
-        dropped = push_chunk(run, chunk)
+        dropped = push_predictions(run.system, run.project, run.name, [sendable(rank) for rank in chunk])
         store.mark_pushed(key, n, [rank.task_id for rank in chunk])
         if dropped:
             log.warning("%d predictions of %s were not taken", len(dropped), run.name)
@@ -172,22 +172,6 @@ def apart(run: Run, chunk: Sequence[Rank]) -> list[Rank]:
     placed = [replace(rank, score=score) for rank, score in zip(chunk, scores, strict=True)]
     store.save_ranks(key, n, [new for new, old in zip(placed, chunk, strict=True) if new.score != old.score])
     return placed
-
-
-def push_chunk(run: Run, chunk: Sequence[Rank]) -> list[int]:
-    """Send a chunk; tasks whose prediction was dropped. One deleted task makes Label Studio refuse all of them, so
-    then we forget the deleted ones, as a sweep would, and send the others."""
-    studio, ls_id = run.system.studio, run.project.ls_id
-    predictions = [sendable(rank) for rank in chunk]
-    try:
-        return studio.push_release(ls_id, run.name, predictions) if predictions else []
-    except StudioRefused:
-        there = studio.task_ids(ls_id)
-        gone = [rank.task_id for rank in chunk if rank.task_id not in there]
-        if not gone:
-            raise
-    erase_tasks(run.system, run.project, gone)
-    return push_chunk(run, [rank for rank in chunk if rank.task_id in there])
 
 
 def sendable(rank: Rank) -> dict[str, object]:

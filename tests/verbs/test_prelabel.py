@@ -221,6 +221,19 @@ def test_an_edited_text_is_asked_about_anew(begin: Begin, documents: list[Docume
     assert len(world.kept()[task].result) == len(documents[50].spans)
 
 
+def test_a_task_that_was_deleted_meanwhile_stops_no_run(begin: Begin, documents: list[Document]) -> None:
+    some = documents[:5]
+    with knowing(documents) as model:
+        world = begin(unlabelled(some), model)
+        known = set(world.system.store.task_ids(world.key))
+        gone = world.tasks()[some[2].text].task_id
+        world.studio.call("DELETE", f"api/tasks/{gone}/")
+        world.prelabel()
+    assert set(world.predictions("llm-1")) == known - {gone}
+    assert set(world.system.store.task_ids(world.key)) == known - {gone}
+    assert "rank" in waiting(world.system, world.key)
+
+
 def test_other_instructions_begin_another_run_and_each_says_what_it_sent_to_whom(
     begin: Begin, documents: list[Document], caplog: pytest.LogCaptureFixture
 ) -> None:
