@@ -14,7 +14,8 @@ from edgewise.verbs.system import System
 
 def push_predictions(system: System, project: Project, name: str, predictions: Sequence[Prediction]) -> list[int]:
     """Store predictions under version `name`, as `push_release`; tasks whose prediction was dropped. Refused, we forget
-    the tasks that are gone, as a sweep would, and send the others."""
+    the tasks that are gone, as a sweep would, and send the others, except what Label Studio has stored already: the
+    chunks before, and with its switch for fast imports blocks of 500 of the refused one."""
     studio, ls_id = system.studio, project.ls_id
     try:
         return studio.push_release(ls_id, name, predictions) if predictions else []
@@ -24,4 +25,5 @@ def push_predictions(system: System, project: Project, name: str, predictions: S
         if not gone:
             raise
     erase_tasks(system, project, gone)
-    return push_predictions(system, project, name, [one for one in predictions if one["task"] in there])
+    left = studio.missing(ls_id, name, [one for one in predictions if one["task"] in there])
+    return push_predictions(system, project, name, left)
