@@ -21,6 +21,7 @@ from edgewise.services.registry import Registry
 from edgewise.services.store import Project, Store
 from edgewise.services.studio import Studio
 from edgewise.settings import Settings
+from edgewise.verbs.remembered import Remembered
 
 Floats = NDArray[np.floating]
 Score = Callable[[NDArray[np.float32], NDArray[np.int64]], Floats]
@@ -58,6 +59,7 @@ class System:
         self.settings = settings
         self.uncertainty = uncertainty
         self.prelabel = prelabel
+        self.remembered = Remembered()
 
     @cached_property
     def store(self) -> Store:

@@ -251,6 +251,29 @@ def test_the_last_snapshot_is_the_one_added_last_even_again(store: Store, key: i
     assert (last.size, len(store.snapshot_rows(key, "h1"))) == (600, 600)
 
 
+def test_what_a_snapshot_taught_is_told_with_its_turn_which_another_addition_changes(store: Store, key: int) -> None:
+    store.add_snapshot(key, "h1", [(2, "d", [4, 5]), (1, "d", [3])])
+    store.add_snapshot(key, "h2", [])
+    assert store.taught(key, "h1") == [(1, (3,)), (2, (4, 5))]
+    assert (store.taught(key, "h2"), store.taught(key, "h3")) == ([], [])
+    before = store.snapshot_turns(key)
+    assert before.keys() == {"h1", "h2"}
+    store.add_snapshot(key, "h1", [(2, "d", [6]), (1, "d", [3])])
+    assert store.taught(key, "h1") == [(1, (3,)), (2, (6,))]
+    assert store.snapshot_turns(key)["h1"] not in before.values()
+
+
+def test_which_answers_are_kept_is_told_without_reading_them(store: Store, key: int) -> None:
+    fill(store, key, 3)
+    store.save_version_predictions(key, "a", "held_out", {1: "x", 2: "y"})
+    store.save_version_predictions(key, "a", "out_of_fold", {3: "z"})
+    store.save_version_predictions(key, "b", "held_out", {1: "x", 3: "z"})
+    assert store.predicted(key) == {("a", "held_out"): (2, 3), ("a", "out_of_fold"): (1, 3), ("b", "held_out"): (2, 4)}
+    store.delete_tasks(key, [1])
+    assert store.predicted(key)[("a", "held_out")] == (1, 2)
+    assert store.predicted(key + 1) == {}
+
+
 def test_versions_are_kept_changed_and_listed_newest_first(store: Store, key: int) -> None:
     first = store.add_version(Version("a", key, "s", "h", scores={"f1": 0.5}, created_at=datetime.now(UTC)))
     second = store.add_version(Version("b", key, "s", "h", parent="a", state="refused", reason="worse"))

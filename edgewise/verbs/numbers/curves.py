@@ -1,113 +1,40 @@
 """Every version's score on today's held-out tasks, against how much was labelled for it, and what that advises.
 
 Scored are the answers that each version left behind, so that no weights are needed and the curve does not jump when
-the held-out set grows. While that is too small, answers out of fold stand in, and are named as such.
+the held-out set grows. While that is too small, answers out of fold stand in, and are named as such. Pages ask for
+this every few seconds, of hundreds of versions: what is drawn is kept until what it is drawn from changes.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Literal
+from collections.abc import Hashable, Mapping, Sequence
+from copy import deepcopy
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgewise.labels.annotations import Annotation
 from edgewise.labels.schema import Head
 from edgewise.learning import progress
 from edgewise.learning.progress import Advice
-from edgewise.services.store import Project, Task, Version
-from edgewise.verbs.judge import SHOWN_ENOUGH, gold_of, spans_from
-from edgewise.verbs.lessons import HELD_OUT_MOST, Spans, lesson_of
+from edgewise.services.store import Project, Version
+from edgewise.verbs.judge import SHOWN_ENOUGH
+from edgewise.verbs.numbers.scored import Labelled, Purpose, Scored
 from edgewise.verbs.status import stamp
 from edgewise.verbs.system import System
 
 Json = dict[str, Any]
-Purpose = Literal["held_out", "out_of_fold"]
+Bounds = list[tuple[float, float]]
 MORE = 100  # labels
-KNOWN_SHARE = 0.5  # of the examples whose time must be known to tell the time of all
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """A project's labelled tasks and versions, read when first needed."""
-
-    system: System
-    project: Project
-    _gold: dict[tuple[str, Purpose], Spans] = field(default_factory=dict)
-
-    @cached_property
-    def versions(self) -> list[Version]:
-        """Oldest first."""
-        return self.system.store.versions(self.project.key)[::-1]
-
-    @cached_property
-    def _held_out(self) -> Sequence[tuple[Task, Sequence[Annotation]]]:
-        return list(self.system.store.examined(self.project.key))[:HELD_OUT_MOST]
-
-    @cached_property
-    def _taught(self) -> Sequence[tuple[Task, Sequence[Annotation]]]:
-        return [pair for pair in self.system.store.labelled(self.project.key) if not pair[0].audit]
-
-    @cached_property
-    def _lead_times(self) -> dict[int, float]:
-        return self.system.store.lead_times(self.project.key)
-
-    def gold(self, head: Head, purpose: Purpose) -> Spans:
-        """What people say today, by task."""
-        where = (head.from_name, purpose)
-        if where not in self._gold:
-            self._gold[where] = gold_of(lesson_of(head, self._held_out if purpose == "held_out" else self._taught))
-        return self._gold[where]
-
-    def answers(self, version: Version, purpose: Purpose) -> dict[int, Json]:
-        """What a version said, by task and head."""
-        return self.system.store.version_predictions(self.project.key, version.id, purpose)
-
-    def minutes(self, version: Version) -> float | None:
-        """What people needed for the version's examples; None if that is known of less than half of them."""
-        rows = self.system.store.snapshot_rows(self.project.key, version.snapshot)
-        times = [[self._lead_times[i] for i in row.annotation_ids if i in self._lead_times] for row in rows]
-        known = [sum(some) for some in times if some]
-        if not known or len(known) < KNOWN_SHARE * len(rows):
-            return None
-        return sum(known) / len(known) * len(rows) / 60
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A version's answers at one head, on tasks that it did not learn from."""
-
-    version: Version
-    purpose: Purpose
-    gold: Spans
-    answers: Spans  # of the same tasks, or of some of them
-
-    @property
-    def shows(self) -> bool:
-        """Whether these are enough held-out tasks for an interval."""
-        return self.purpose == "held_out" and len(self.answers) >= SHOWN_ENOUGH
-
-    def tallies(self, head: Head, measure: str) -> NDArray[np.float64]:
-        """(n_tasks, n_columns, 2) over all tasks of gold; 0 where there is no answer."""
-        counted = progress.tallies(
-            list(self.gold.values()), [self.answers.get(task, ()) for task in self.gold], head, measure
-        )
-        there = np.array([task in self.answers for task in self.gold], dtype=np.float64)
-        return np.asarray(counted * there[:, None, None])
 
 
 def curve(labelled: Labelled, head: Head) -> tuple[Json, Advice | None]:
     """A head's points, oldest first, and what the next labels should add; no advice while nobody can tell."""
     scored = [one for version in labelled.versions if (one := scored_of(labelled, version, head)) is not None]
-    measure = progress.measure_of(head, max((len(one.answers) for one in scored if one.shows), default=SHOWN_ENOUGH))
-    rng = np.random.default_rng([labelled.system.settings.seed, labelled.project.key])
+    measure = progress.measure_of(head, max((one.tasks for one in scored if one.shows), default=SHOWN_ENOUGH))
     shown = [one for one in scored if one.shows]
-    counted = np.stack([one.tallies(head, measure) for one in shown]) if shown else None
-    bounds = progress.bounds(counted, rng=rng) if counted is not None else []
-    intervals = {one.version.id: interval for one, interval in zip(shown, bounds, strict=True)}
-    points = [point(labelled, one, head, measure, intervals.get(one.version.id)) for one in scored]
-    return {"measure": measure, "points": points}, advise(labelled, shown, counted, rng)
+    bounds, rng = intervals(labelled, shown, measure)
+    known = {one.version.id: interval for one, interval in zip(shown, bounds, strict=True)}
+    points = [point(labelled, one, measure, known.get(one.version.id)) for one in scored]
+    return {"measure": measure, "points": points}, advise(labelled, shown, measure, rng)
 
 
 def scored_of(labelled: Labelled, version: Version, head: Head) -> Scored | None:
@@ -117,22 +44,19 @@ def scored_of(labelled: Labelled, version: Version, head: Head) -> Scored | None
     found = []
     purposes: tuple[Purpose, ...] = ("held_out", "out_of_fold")
     for purpose in purposes:
-        said = labelled.answers(version, purpose)
-        gold = labelled.gold(head, purpose) if said else {}
-        name = head.from_name
-        answers = {task: spans_from(said[task][name]) for task in gold if name in said.get(task, {})}
-        one = Scored(version, purpose, gold, answers)
+        one = Scored(labelled, version, head, purpose)
+        if not one.is_there:
+            continue
         if one.shows:
             return one
-        if answers:
+        if one.tasks:
             found.append(one)
     return found[-1] if found else None
 
 
-def point(labelled: Labelled, scored: Scored, head: Head, measure: str, interval: tuple[float, float] | None) -> Json:
+def point(labelled: Labelled, scored: Scored, measure: str, interval: tuple[float, float] | None) -> Json:
     """One version on the curve."""
-    version = scored.version
-    gold, answers = [scored.gold[task] for task in scored.answers], list(scored.answers.values())
+    version, figures = scored.version, scored.figures(measure)
     minutes = labelled.minutes(version)
     low, high = interval or (None, None)
     return {
@@ -141,30 +65,57 @@ def point(labelled: Labelled, scored: Scored, head: Head, measure: str, interval
         "at": stamp(version.created_at),
         "examples": version.examples,
         "minutes": None if minutes is None else round(minutes, 1),
-        "score": round(progress.score_of(progress.tallies(gold, answers, head, measure)), 4),
+        "score": round(figures.score, 4),
         "low": None if low is None else round(low, 4),
         "high": None if high is None else round(high, 4),
         "on": scored.purpose,
-        "tasks": len(answers),
+        "tasks": scored.tasks,
         "per_label": {
-            label: {"f1": round(f1, 4), "support": support}
-            for label, (f1, support) in progress.per_label(gold, answers, head).items()
+            label: {"f1": round(f1, 4), "support": support} for label, (f1, support) in figures.per_label.items()
         },
     }
 
 
-def advise(
-    labelled: Labelled, shown: Sequence[Scored], counted: NDArray[np.float64] | None, rng: np.random.Generator
-) -> Advice | None:
+def intervals(labelled: Labelled, shown: Sequence[Scored], measure: str) -> tuple[Bounds, np.random.Generator]:
+    """Between what each version's score lies; and the generator as that left it. All are drawn together, so a new
+    version moves the others' a little."""
+    rng = np.random.default_rng([labelled.system.settings.seed, labelled.project.key])
+    if not shown:
+        return [], rng
+
+    def draw() -> tuple[Bounds, np.random.Generator]:
+        return progress.bounds(tallies_of(shown, measure), rng=rng), rng
+
+    return labelled.once(("intervals", shown[0].head.from_name), all_of(shown, measure), draw)
+
+
+def tallies_of(scored: Sequence[Scored], measure: str) -> NDArray[np.float64]:
+    """(n_versions, n_tasks, n_columns, 2)."""
+    return np.stack([one.figures(measure).tallies for one in scored]).astype(np.float64)
+
+
+def all_of(scored: Sequence[Scored], measure: str) -> Hashable:
+    """The stamp of what was drawn from all of these."""
+    return measure, tuple(one.stamp for one in scored)
+
+
+def advise(labelled: Labelled, shown: Sequence[Scored], measure: str, rng: np.random.Generator) -> Advice | None:
     """What the versions that passed their gate say of the next labels, and of all that are left."""
-    passed = [position for position, one in enumerate(shown) if one.version.state == "accepted"]
-    passed.sort(key=lambda position: shown[position].version.examples)
+    passed = sorted((one for one in shown if one.version.state == "accepted"), key=lambda one: one.version.examples)
     rest = left(labelled.system, labelled.project)
-    if counted is None or not passed or not rest:
+    if not passed or not rest:
         return None
-    sizes = [shown[position].version.examples for position in passed]
+    sizes = [one.version.examples for one in passed]
     changed = last_changed(labelled.system, labelled.project)
-    return progress.advise(sizes, counted[passed], more=min(MORE, rest), rest=rest, changed=changed, rng=rng)
+
+    def draw() -> Advice | None:
+        counted = tallies_of(passed, measure)
+        fresh = deepcopy(rng)  # the remembered one stays as the intervals left it
+        return progress.advise(sizes, counted, more=min(MORE, rest), rest=rest, changed=changed, rng=fresh)
+
+    facts = (tuple(sizes), rest, changed)
+    drawn_from = (all_of(shown, measure), all_of(passed, measure), facts)
+    return labelled.once(("advice", passed[0].head.from_name), drawn_from, draw)
 
 
 def left(system: System, project: Project) -> int:

@@ -1,13 +1,15 @@
 """A project's numbers: how good each version is on today's held-out tasks, what more labels should bring, and the
-newest reports. Everything here is cheap: computed when asked, from what the store has; no model is run.
+newest reports. Everything here is cheap: computed when asked, from what the store has, and for a version once for the
+same held-out tasks; no model is run.
 """
 
 from typing import Any
 
 from edgewise.services.store import Project, Version
 from edgewise.verbs.judge import SHOWN_ENOUGH
-from edgewise.verbs.numbers.curves import Labelled, advice, curve, last_changed
+from edgewise.verbs.numbers.curves import advice, curve, last_changed
 from edgewise.verbs.numbers.feedback import feedback, pace
+from edgewise.verbs.numbers.scored import Labelled
 from edgewise.verbs.numbers.shown_errors import newest_errors
 from edgewise.verbs.status import stamp
 from edgewise.verbs.system import System, folder_name, schema_of

@@ -1,12 +1,13 @@
 """A project's numbers, from a real store: what each version once said, scored against what people say today."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from edgewise.labels.regions import regions
 from edgewise.learning.progress import Advice
@@ -23,6 +24,7 @@ from tests.verbs.measured import HEAD, SCHEMA, Bench, Json, bench, distinct, wor
 AUDIT = 60
 TAUGHT = 80
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+AGAIN = datetime(2026, 2, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -132,6 +134,97 @@ def test_advice_takes_three_versions_and_never_comes_from_a_refused_one(project:
     assert (advice["per"], advice["rest"]["tasks"]) == (40, 40), "no more than that are open"
     assert "going on is worth it" in advice["sentence"]
     assert told(project)["advice"] == advice, "asked again it says the same"
+
+
+@pytest.fixture
+def statements(project: Bench) -> list[str]:
+    """What the database is asked from now on."""
+    asked: list[str] = []
+    engine = project.system.store._engine
+    event.listen(engine, "before_cursor_execute", lambda _, cursor, statement, *rest: asked.append(statement))
+    return asked
+
+
+def rows_of_versions(statements: list[str]) -> int:
+    """How often all rows of a version were read, of its snapshot or its answers; what was asked is forgotten."""
+    columns = ("snapshot_rows.annotation_ids", "version_predictions.result")
+    count = sum(statement.startswith("SELECT") and any(c in statement for c in columns) for statement in statements)
+    statements.clear()
+    return count
+
+
+def test_what_a_version_learned_from_and_said_is_read_once(project: Bench, statements: list[str]) -> None:
+    for name, examples in (("a", 20), ("b", 40), ("c", 60)):
+        add_version(project, name, examples, 0.5)
+    first = told(project)
+    assert rows_of_versions(statements) == 6
+    assert told(project) == first
+    assert rows_of_versions(statements) == 0, "nothing has changed"
+    add_version(project, "d", 70, 0.4)
+    told(project)
+    assert rows_of_versions(statements) == 2, "its own, and no other's"
+    project.label([list(project.gold)[AUDIT + TAUGHT]])
+    told(project)
+    assert rows_of_versions(statements) == 0, "a label more to learn from changes no version"
+
+
+def correct(made: Bench, number: int, lead_time: float | None) -> None:
+    """Somebody empties a text's annotation, in so many seconds."""
+    text = list(made.gold)[number]
+    raw = {"id": made.ids[text], "updated_at": "later", "completed_by": 1, "lead_time": lead_time, "result": []}
+    made.keep([text], {made.ids[text]: raw}, audit=[text] if number < AUDIT else [])
+
+
+def untime(made: Bench, many: int) -> None:
+    """So many labels to learn from are corrected, and nobody knows how long that took."""
+    for number in range(AUDIT, AUDIT + many):
+        correct(made, number, None)
+
+
+def there_and_back(made: Bench, number: int) -> None:
+    """A task has another text for a while: what versions said of it is gone."""
+    store, key, id = made.system.store, made.key, list(made.ids.values())[number]
+    (task, theirs) = next(pair for pair in store.labelled(key) if pair[0].task_id == id)
+    store.upsert_tasks(key, [replace(task, text_key="other")], {id: theirs})
+    store.upsert_tasks(key, [task], {id: theirs})
+
+
+def other_annotations(made: Bench, name: str, examples: int) -> None:
+    """The same examples again, by hash, but what they were made of was drawn by others."""
+    learned = taught_ids(made, examples)
+    made.system.store.add_snapshot(made.key, f"snapshot-{name}", [(i, "digest", (i, i - 1)) for i in learned])
+
+
+CHANGES: dict[str, Callable[[Bench], object]] = {
+    "nothing": lambda made: None,
+    "a version": lambda made: add_version(made, "d", 61, 0.4),
+    "the same version again, of other answers": lambda made: add_version(made, "c", 60, 0.2, created_at=AGAIN),
+    "a version is refused": lambda made: made.system.store.update_version(made.key, "b", state="refused"),
+    "a held-out label is corrected": lambda made: correct(made, 3, 3.0),
+    "a label is corrected": lambda made: correct(made, AUDIT + 3, 300.0),
+    "nobody knows how long labels took": lambda made: untime(made, 15),
+    "a label more": lambda made: made.label([list(made.gold)[AUDIT + TAUGHT]]),
+    "a held-out task is erased": lambda made: made.system.store.delete_tasks(made.key, [audit_ids(made)[0]]),
+    "a held-out text changes for a while": lambda made: there_and_back(made, 1),
+    "tasks are erased": lambda made: made.system.store.delete_tasks(made.key, taught_ids(made, 15)),
+    "other annotations": lambda made: other_annotations(made, "c", 60),
+    "fewer than 50 are held out": lambda made: made.system.store.delete_tasks(made.key, audit_ids(made)[:11]),
+    "other labels": lambda made: made.system.store.update_project(
+        made.key, label_config=wikigold.LABEL_CONFIG.replace("PER", "PERSON")
+    ),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_whoever_remembers_says_what_a_new_process_says(project: Bench, offline: Make, change: str) -> None:
+    for name, examples in (("a", 20), ("b", 40), ("c", 60)):
+        add_version(project, name, examples, 0.5)
+    before = told(project)
+    CHANGES[change](project)
+    fresh = numbers(offline(), project.system.by_key(project.key))
+    assert told(project) == fresh
+    assert told(project) == fresh, "asked again it says the same"
+    assert (fresh == before) is (change == "nothing")
 
 
 def test_a_version_of_other_labels_has_no_point_on_the_curve(project: Bench) -> None:
