@@ -194,6 +194,8 @@ def new_project(system: System, tasks: int, versions: int) -> Project:
         system.address, LS_ID, "now", title="scale-out", label_config=wikigold.LABEL_CONFIG
     )
     made = [Task(number, {"text": one}, str(number)) for number, one in enumerate(islice(texts(), tasks), 1)]
+    if len(made) < tasks:
+        raise SystemExit(f"there are {len(made):,} texts, not {tasks:,}: ask for fewer")
     for start in range(0, tasks, 500):
         system.store.upsert_tasks(project.key, made[start : start + 500], {})
     schema = schema_of(project)
@@ -221,12 +223,10 @@ def write_weights(folder: Path, head: Head) -> None:
 
 
 def texts() -> Iterator[str]:
-    """Wikigold's sentences without end, each turn with one of their first words less."""
+    """Some 39,000: wikigold's sentences, each turn with one of their first words less, until none has a word left."""
     sentences = [row["text"].split() for split in ("train", "dev", "test") for row in wikigold.rows(split)]
-    turn = 0
-    while True:
+    for turn in range(max(map(len, sentences))):
         yield from (" ".join(words[turn:]) for words in sentences if len(words) > turn)
-        turn += 1
 
 
 def cpu_s(workers: Sequence[Program]) -> list[float]:
