@@ -1,6 +1,6 @@
 """How much faster two workers rank a pool than one, each with one thread: same pool, weights and run.
 
-    python -m benchmarks.scale_out [--tasks 20000] [--rounds 3]
+    python -m benchmarks.scale_out [--tasks 30000] [--rounds 3]
 
 Real workers, Redis and PostgreSQL. Label Studio is a stand-in that takes every prediction at once: what pushing costs
 there is in push.json, and only one worker pushes, however many there are. Each round ranks the whole pool anew under
@@ -279,7 +279,7 @@ def spread(values: Sequence[float]) -> Json:
 def main() -> None:
     """Measure, print and keep."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, default=20_000)
+    parser.add_argument("--tasks", type=int, default=30_000)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     with town(given.tasks, 2 * given.rounds) as place:
