@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy import text
 
 from edgewise.services.store import Chunk, Job, Store
 from tests.services.test_store import a_rank, a_task
@@ -42,6 +43,14 @@ def test_the_chunks_cover_what_has_no_rank_once_and_grow_with_new_tasks(store: S
     assert store.claim_chunk(key, 1, job) is None
     store.end_chunk(key, 1, found[1])
     assert store.count_chunks(key, 1) == 2
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_postgres_has_counted_before_chunks_are_read(store: Store, key: int) -> None:
+    store.cut_chunks(key, 1, SIZE, 9)
+    with store._read() as connection:
+        counted = text("SELECT relname, reltuples FROM pg_class WHERE relname IN ('tasks', 'ranks') ORDER BY relname")
+        assert [row.reltuples >= 0 for row in connection.execute(counted)] == [True, True]
 
 
 def test_a_chunk_is_open_again_when_the_attempt_that_holds_it_runs_no_longer(store: Store, key: int) -> None:
