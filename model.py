@@ -55,7 +55,7 @@ def rank(system: System, project: Project, progress: jobs.Progress) -> None:
 
 def help_rank(system: System, project: Project, progress: jobs.Progress) -> None:
     """Score a part of what a ranking that runs elsewhere has to."""
-    from edgewise.verbs.rest import help_rank as run
+    from edgewise.verbs.rank_chunks import help_rank as run
 
     run(system, project, progress)
 

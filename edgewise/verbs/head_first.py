@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgewise.services.store import Task
-from edgewise.verbs.placing import Run, said_by_models
+from edgewise.services.store import Job, Task
+from edgewise.verbs.placing import Run
+from edgewise.verbs.rank_chunks import score_step
 from edgewise.verbs.scoring import Report, Scored, joined, scales_of
 
 COLD = 1000  # tasks that a project's first order begins with
@@ -24,15 +25,17 @@ MOST, MOST_SHARE = 5000, 0.05  # people label by the old order meanwhile
 TOP, LATE, LOOKED_BACK = 100, 10, 2  # settled when so few of the top came with the last two steps
 
 
-def score_head(run: Run, report: Report) -> tuple[Run, list[Task], Scored]:
+def score_head(run: Run, job: Job, report: Report) -> tuple[Run, list[Task], Scored]:
     """The head's readable tasks, what the models say of them, and the run with the scales that heads were put on: the
-    first step's, as all tasks of an order are on the same."""
+    first step's, as all tasks of an order are on the same. Helpers score a part of it."""
+    store, key, n = run.system.store, run.project.key, run.release.n
     tasks: list[Task] = []
     parts: list[Scored] = []
     for ids in steps(run):
-        more, scored = said_by_models(run, ids, halves(report, len(parts)))
+        more, scored = score_step(run, ids, job, halves(report, len(parts)))
         tasks, parts = tasks + more, [*parts, scored]
-        run = replace(run, release=replace(run.release, scales=dict(scales_of(parts[0].by_head))))
+        if len(parts) == 1:
+            run = replace(run, release=store.update_release(key, n, scales=dict(scales_of(scored.by_head))))
         unsure = [part.uncertainty for part in parts if part.uncertainty is not None]
         if not unsure or has_settled(unsure):
             break  # where nothing is learned, nobody can tell what the top will be

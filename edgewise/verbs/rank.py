@@ -21,7 +21,7 @@ from edgewise.labels.schema import Schema
 from edgewise.learning.selection import place
 from edgewise.services.jobs import Progress
 from edgewise.services.store import Project, Rank, Release, Version
-from edgewise.verbs import arithmetic, head_first, rest
+from edgewise.verbs import arithmetic, rank_chunks
 from edgewise.verbs.disagreement import is_newer, list_them
 from edgewise.verbs.head_first import score_head
 from edgewise.verbs.numbers.settled import note_changed
@@ -83,9 +83,10 @@ def open_run(system: System, project: Project, schema: Schema, version: Version 
         newest = system.store.new_release(project.key, source, schema.digest, above)
     if newest.state == "ranking":
         system.store.drop_ranks(project.key, newest.n)
+        newest = system.store.update_release(project.key, newest.n, scales={})
     rng = np.random.default_rng([system.settings.seed, project.key, newest.n])
     run = Run(system, project, schema, source, version, {}, newest, rng, chunk_of(system, project))
-    return replace(run, models=rest.answering(run))
+    return replace(run, models=rank_chunks.answering(run))
 
 
 def chunk_of(system: System, project: Project) -> int:
@@ -101,16 +102,14 @@ def outdated(project: Project, release: Release, schema: Schema) -> bool:
 
 
 def rank_head(run: Run, progress: Progress) -> Run:
-    """Score what will probably be the top of the order, and keep its ranks, and on which scales the heads were put.
-    Whoever is to help with the rest may begin to load the model."""
+    """Score what will probably be the top of the order, and keep its ranks, and on which scales the heads were put."""
     store, key = run.system.store, run.project.key
-    rest.ask_for_help(run.system, run.project, (store.counts(key)["open"] - head_first.MOST) // SCORED)
-    run, tasks, scored = score_head(run, lambda done: progress(0.05 + 0.4 * done, "scoring the head"))
+    rank_chunks.ask_for_help(run.system, run.project, store.counts(key)["open"] // SCORED)
+    run, tasks, scored = score_head(run, progress.job, lambda done: progress(0.05 + 0.4 * done, "scoring the head"))
     scored = with_language_model(run, tasks, scored)
     store.save_ranks(key, run.release.n, ranks_in_order(run, tasks, scored))
-    rest.cut(run, SCORED)
-    release = store.update_release(key, run.release.n, state="pushing", scales=run.release.scales)
-    return replace(run, release=release)
+    rank_chunks.cut(run, SCORED)
+    return replace(run, release=store.update_release(key, run.release.n, state="pushing"))
 
 
 def settle(run: Run) -> None:
@@ -207,15 +206,19 @@ def rank_rest(run: Run, progress: Progress) -> None:
     version serves."""
     store, key, n = run.system.store, run.project.key, run.release.n
     store.update_release(key, n, whole=False)
-    while left := rest.cut(run, SCORED):
-        if not rest.serves(run):
+
+    def report(_: float) -> None:
+        progress(0.6, "scoring the rest")
+
+    while left := rank_chunks.cut(run, SCORED):
+        if not rank_chunks.serves(run):
             return
-        rest.ask_for_help(run.system, run.project, left)
-        if not rest.score_next(run, progress):
-            rest.wait(progress)
+        rank_chunks.ask_for_help(run.system, run.project, left)
+        if not rank_chunks.score_next(run, progress.job, report):
+            rank_chunks.wait(report)
         push(run, progress, least=int(NEARLY * run.chunk))
     push(run, progress)
-    rest.dismiss(run.system, run.project)
+    rank_chunks.dismiss(run.system, run.project)
     store.update_release(key, n, whole=True)
 
 

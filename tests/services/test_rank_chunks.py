@@ -77,6 +77,37 @@ def test_of_many_who_claim_at_once_each_gets_another_chunk(store: Store, key: in
     assert found == store.unranked(key, 1), "each is somebody's, and nobody's twice"
 
 
+def test_a_chunk_of_the_head_stays_with_what_is_said_until_its_step_is_whole(store: Store, key: int) -> None:
+    store.cut_step(key, 1, [[1, 3], [4, 6, 7], [10]])
+    first, second = started(store, key), started(store, key, "score-1")
+    found = [store.claim_chunk(key, 1, job) for job in (first, second, first)]
+    assert [chunk.tasks for chunk in found if chunk] == [(1, 3), (4, 6, 7), (10,)]
+    for chunk, job, said in zip(found, (first, second, first), (b"one", b"\0two", b"three"), strict=True):
+        assert chunk is not None
+        assert store.count_chunks(key, 1) > 0
+        store.keep_said(key, 1, chunk, job, said)
+    assert (store.count_chunks(key, 1), store.claim_chunk(key, 1, first)) == (0, None)
+    assert store.take_said(key, 1) == [b"one", b"\0two", b"three"]
+    store.cut_chunks(key, 1, SIZE, 9)
+    assert store.claim_chunk(key, 1, first) == Chunk(1, 5), "nothing is left of the head's"
+
+
+def test_who_has_lost_a_chunk_says_nothing_in_it(store: Store, key: int) -> None:
+    store.cut_step(key, 1, [[1, 3]])
+    lost, found = started(store, key, "score-1"), started(store, key)
+    chunk = store.claim_chunk(key, 1, lost)
+    assert chunk is not None
+    store.put_back(lost, error=None, faults=1)
+    assert store.claim_chunk(key, 1, found) == chunk
+    store.keep_said(key, 1, chunk, lost, b"late")
+    assert store.count_chunks(key, 1) == 1
+    store.keep_said(key, 1, chunk, found, b"mine")
+    assert store.take_said(key, 1) == [b"mine"]
+    store.cut_chunks(key, 1, SIZE, 9)
+    store.keep_said(key, 1, chunk, found, b"later still")
+    assert store.count_chunks(key, 1) == 2, "a chunk of the rest that begins with the same task is another one"
+
+
 def test_what_is_added_late_changes_nothing_and_chunks_go_with_their_release(store: Store, key: int) -> None:
     store.cut_chunks(key, 1, SIZE, 9)
     store.mark_pushed(key, 1, [2])

@@ -1,7 +1,10 @@
 """Which tasks an order begins with, and when it holds enough; with a tiny real model where tasks are scored."""
 
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
@@ -11,12 +14,13 @@ from hypothesis import strategies as st
 from edgewise.labels.annotations import Annotation
 from edgewise.labels.schema import parse_schema
 from edgewise.labels.spans import Document
-from edgewise.services.store import Rank, Task
-from edgewise.verbs import head_first
+from edgewise.services.jobs import HELPERS
+from edgewise.services.store import Job, Rank, Task
+from edgewise.verbs import head_first, rank_chunks
 from edgewise.verbs.head_first import LATE, TOP, halves, has_settled, score_head, steps
 from edgewise.verbs.placing import Run, said_by_models
-from edgewise.verbs.rest import answering
-from tests.verbs.conftest import Make
+from edgewise.verbs.rank_chunks import answering
+from tests.verbs.conftest import CONFIG, Make
 from tests.verbs.test_scoring import TWO_HEADS, recorded
 
 TASKS, KNOWN = 60, 50  # the last ones joined since the last order
@@ -41,6 +45,14 @@ def run(offline: Make, tiny_tagger: Path, documents: list[Document]) -> Run:
     project = system.store.update_project(key, active_release=first.n)
     bare = Run(system, project, parse_schema(TWO_HEADS), None, None, {}, second, np.random.default_rng(0))
     return replace(bare, models=answering(bare))
+
+
+def ranking(run: Run) -> Job:
+    """The job that ranks, at work."""
+    store, key = run.system.store, run.project.key
+    job = store.start_job(store.add_job("rank", key, lane="rank").id, 60)
+    assert job is not None
+    return job
 
 
 def test_it_begins_with_the_last_orders_hardest_and_goes_down_that_order(run: Run) -> None:
@@ -77,7 +89,7 @@ def test_labelled_tasks_are_in_no_step(run: Run) -> None:
 
 def test_step_by_step_the_models_say_what_they_say_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head_first, "LATE", -1)
-    scaled, tasks, scored = score_head(run, lambda done: None)
+    scaled, tasks, scored = score_head(run, ranking(run), lambda done: None)
     ids = [task.task_id for task in tasks]
     fresh = replace(run, rng=np.random.default_rng(0))
     assert sorted(ids) == sorted(task for step in steps(fresh) for task in step)
@@ -95,14 +107,53 @@ def test_step_by_step_the_models_say_what_they_say_at_once(run: Run, monkeypatch
     assert len(scored.reasons) == len(ids)
 
 
+@pytest.mark.parametrize("config", [CONFIG, TWO_HEADS])
+def test_helpers_say_of_their_part_what_one_says_alone(run: Run, config: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for where, name, size in ((head_first, "LATE", -1), (rank_chunks, "PART", 3)):
+        monkeypatch.setattr(where, name, size)
+    run = replace(run, schema=parse_schema(config))
+    run = replace(run, models=answering(run))
+    job = ranking(run)
+    _, alone, said = score_head(run, job, lambda done: None)
+    store, key = run.system.store, run.project.key
+    store.update_release(key, run.release.n, scales={})
+    helpers = [store.start_job(store.add_job(kind, key, lane="score").id, 60) for kind in HELPERS[:2]]
+    done = Counter[str]()
+
+    def help_out(helper: Job | None) -> None:
+        assert helper is not None
+        while not over.is_set():
+            done[helper.id] += rank_chunks.score_next(run, helper, lambda done: None)
+
+    told, over = list[float](), Event()
+    with ThreadPoolExecutor(len(helpers)) as threads:
+        at_work = [threads.submit(help_out, helper) for helper in helpers]
+        fresh = replace(run, rng=np.random.default_rng(0))
+        try:
+            scaled, tasks, together = score_head(fresh, job, told.append)
+        finally:
+            over.set()
+        assert [one.result() for one in at_work] == [None, None]
+    assert sum(done.values()) > 2, "they took parts"
+    assert [task.task_id for task in tasks] == [task.task_id for task in alone]
+    assert told == sorted(told)
+    assert said.uncertainty is not None
+    assert together.uncertainty is not None
+    np.testing.assert_allclose(together.uncertainty, said.uncertainty, atol=1e-5)
+    np.testing.assert_allclose(together.embeddings, said.embeddings, atol=1e-5)
+    assert (together.results, together.spans) == (said.results, said.spans)
+    assert scaled.release == store.release(key, run.release.n), "with the scales, for whoever helps"
+    assert store.count_chunks(key, run.release.n) == 0
+
+
 def test_it_ends_where_the_top_has_settled(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head_first, "LATE", head_first.TOP)
-    _, tasks, _ = score_head(run, lambda done: None)
+    _, tasks, _ = score_head(run, ranking(run), lambda done: None)
     assert [task.task_id for task in tasks] == next(steps(replace(run, rng=np.random.default_rng(0))))
 
 
 def test_without_a_model_it_is_the_beginning_alone(run: Run) -> None:
-    _, tasks, scored = score_head(replace(run, models={}), lambda done: None)
+    _, tasks, scored = score_head(replace(run, models={}), ranking(run), lambda done: None)
     assert scored.uncertainty is None
     assert sorted(task.task_id for task in tasks) == next(steps(replace(run, rng=np.random.default_rng(0))))
 
@@ -110,7 +161,7 @@ def test_without_a_model_it_is_the_beginning_alone(run: Run) -> None:
 def test_progress_only_grows(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head_first, "LATE", -1)
     told: list[float] = []
-    score_head(run, told.append)
+    score_head(run, ranking(run), told.append)
     assert told == sorted(told)
     assert 0.9 < told[-1] < 1
     assert [told.pop() for done in (0.0, 1.0) if halves(told.append, 1)(done) is None] == [0.5, 0.75]

@@ -17,7 +17,7 @@ from edgewise.errors import SettingsError
 if TYPE_CHECKING:
     from alembic.script import ScriptDirectory
 
-HEAD = "0007"  # tests compare it with migrations/
+HEAD = "0008"  # tests compare it with migrations/
 FIRST = "0001"
 TABLE = "edgewise_revision"  # not Alembic's usual name: MLflow may have its tables in the same database
 FOLDER = Path(__file__).parent / "migrations"

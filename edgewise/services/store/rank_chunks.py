@@ -1,8 +1,10 @@
 """Chunks of a ranking: which tasks are still to be scored, and which job is at it.
 
 A chunk is held by one attempt of a job, as long as that runs; who ends without a word, and is no longer counted as
-running, has given it back. Knows nothing of scores.
+running, has given it back. What is said of a head's chunk is kept in it. Knows nothing of scores.
 """
+
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import ColumnElement, and_, func, select, text
 
@@ -16,6 +18,31 @@ CLAIM = ("holder", "attempt")
 
 class RankChunks(JobsTable):
     """Queries on chunks of rankings."""
+
+    def cut_step(self, key: int, n: int, parts: Iterable[Sequence[int]]) -> None:
+        """One chunk for each of these lists of a head's tasks, which are ascending and follow one another."""
+        rows = [
+            {"project_key": key, "release": n, "first": part[0], "last": part[-1], "tasks": list(part)}
+            for part in parts
+        ]
+        with self._write() as connection:
+            self._hold(connection, key)
+            self._put(connection, rank_chunks, rows)
+
+    def keep_said(self, key: int, n: int, chunk: Chunk, job: Job, said: bytes) -> None:
+        """What is said of a head's chunk, by the attempt that holds it; whoever lost it meanwhile keeps nothing."""
+        mine = and_(rank_chunks.c.holder == job.id, rank_chunks.c.attempt == job.attempts)
+        with self._write() as connection:
+            kept = rank_chunks.update().where(_of(key, n), rank_chunks.c.first == chunk.first, mine)
+            connection.execute(kept.values(said=said))
+
+    def take_said(self, key: int, n: int) -> list[bytes]:
+        """What is said of a step's chunks, all of which are done, in their order; they go."""
+        with self._write() as connection:
+            said = select(rank_chunks.c.said).where(_of(key, n)).order_by(rank_chunks.c.first)
+            found = list(connection.execute(said).scalars())
+            connection.execute(rank_chunks.delete().where(_of(key, n)))
+        return found
 
     def cut_chunks(self, key: int, n: int, size: int, most: int) -> None:
         """At most so many new chunks, of `size` tasks each, of what has no rank in the release and lies above all
@@ -43,7 +70,7 @@ class RankChunks(JobsTable):
     def count_chunks(self, key: int, n: int) -> int:
         """How many chunks of the release are not done, held ones too."""
         with self._read() as connection:
-            counting = select(func.count()).select_from(rank_chunks).where(_of(key, n))
+            counting = select(func.count()).select_from(rank_chunks).where(_of(key, n), rank_chunks.c.said.is_(None))
             return int(connection.execute(counting).scalar_one())
 
     def claim_chunk(self, key: int, n: int, job: Job) -> Chunk | None:
@@ -51,7 +78,8 @@ class RankChunks(JobsTable):
         held = select(jobs.c.id).where(
             jobs.c.id == rank_chunks.c.holder, jobs.c.state == "running", jobs.c.attempts == rank_chunks.c.attempt
         )
-        claimable = rank_chunks.select().where(_of(key, n), ~held.exists()).order_by(rank_chunks.c.first).limit(1)
+        waits = and_(_of(key, n), rank_chunks.c.said.is_(None), ~held.exists())
+        claimable = rank_chunks.select().where(waits).order_by(rank_chunks.c.first).limit(1)
         while True:
             with self._write() as connection:
                 found = connection.execute(claimable).one_or_none()

@@ -151,10 +151,12 @@ class Rank:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Tasks of a ranking that one worker scores: those without a rank from the id `first` to the id `last`."""
+    """Tasks of a ranking that one worker scores: of a head `tasks`, ascending; of the rest, which has none, those
+    without a rank from the id `first` to the id `last`."""
 
     first: int
     last: int
+    tasks: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

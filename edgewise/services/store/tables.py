@@ -11,6 +11,7 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -246,7 +247,7 @@ Index("ranks_hardest", *_release, ranks.c.open, ranks.c.audit, *_place, ranks.c.
 Index("ranks_unpushed", *_release, *_place, **_partial(ranks.c.pushed.is_(False)))
 
 rank_chunks = Table(
-    "rank_chunks",  # of the rest of a release, from the first task's id to the last one's; one that is done goes
+    "rank_chunks",  # of a ranking, from the first task's id to the last one's; one that is done goes
     metadata,
     _project_key(primary_key=True),
     Column("release", Integer, primary_key=True, autoincrement=False),
@@ -254,6 +255,8 @@ rank_chunks = Table(
     Column("last", BigInteger, nullable=False),
     Column("holder", Text),  # a job's id; no foreign key: it holds as long as this attempt of it runs
     Column("attempt", Integer),
+    Column("tasks", JsonText),  # a head's alone: which ones
+    Column("said", LargeBinary),  # what was said of them; such a chunk stays until its step of the head is whole
 )
 
 pools = Table(

@@ -1,4 +1,4 @@
-"""The rest of an order with help: who scores which chunk, and what is lost when a helper is killed.
+"""An order with help: who scores which chunk of its head and of the rest, and what is lost when a helper is killed.
 
 The head and the chunks are made small; the helper that is killed is a process of its own.
 """
@@ -19,10 +19,10 @@ from rq import Worker as RqWorker
 
 from edgewise.services.jobs import HELPERS, LANE_OF, Pace, RedisQueue, perform, reap
 from edgewise.services.store import Job
-from edgewise.verbs import head_first, placing, rest
+from edgewise.verbs import placing, rank_chunks
 from edgewise.verbs import rank as ranking
 from edgewise.verbs.placing import release_name
-from edgewise.verbs.rest import help_rank
+from edgewise.verbs.rank_chunks import help_rank
 from edgewise.verbs.sync import sync
 from tests.services.conftest import eventually, redis_server, redis_url
 from tests.studio_fixture import REPOSITORY
@@ -31,6 +31,7 @@ from tests.verbs.test_rank import World, memory, own_world, shared, small, tasks
 
 __all__ = ["memory", "own_world", "redis_server", "redis_url", "shared", "small", "tasks", "world"]
 
+PART = 3  # of a head of ten
 PACE = Pace(lease_s=2.0, pause_s=0.01)
 # A worker's process that helps: it writes down what it scored, and stops for ever before it keeps the ranks.
 HELPER = """
@@ -38,23 +39,32 @@ import sys, time
 from pathlib import Path
 from edgewise.services import jobs
 from edgewise.services.store import Store
-from edgewise.verbs import rest
+from edgewise.verbs import rank_chunks
 from model import open_system, run_verb
 
 def stop(*_):
     (HERE / "at work").touch()
     time.sleep(600)
 
+def wait(report):
+    (HERE / "waits").touch()
+    waits(report)
+
 def scored(run, ids, report):
     with (HERE / "scored").open("a") as file:
         file.writelines(f"{task}\\n" for task in ids)
     return real(run, ids, report)
 
-HERE, real = Path(sys.argv[1]), rest.said_by_models
-rest.said_by_models, Store.add_ranks = scored, stop
+HERE, real, waits = Path(sys.argv[1]), rank_chunks.said_by_models, rank_chunks.wait
+rank_chunks.said_by_models, rank_chunks.wait, Store.add_ranks, Store.keep_said = scored, wait, stop, stop
 system, pace = open_system(), jobs.Pace(lease_s=2.0, pause_s=0.01)
 jobs.perform(system.store, system.queue, sys.argv[2], lambda job, told: run_verb(system, job, told), pace=pace)
 """
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rank_chunks, "PART", PART)
 
 
 @pytest.fixture
@@ -67,8 +77,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         found.extend(ids)
         return real(run, ids, report)
 
-    for module in (head_first, rest):
-        monkeypatch.setattr(module, "said_by_models", said_by_models)
+    monkeypatch.setattr(rank_chunks, "said_by_models", said_by_models)
     return found
 
 
@@ -124,7 +133,7 @@ def test_a_helper_that_is_killed_costs_its_chunk_and_nothing_else(
             process.wait()
         reap(store, PACE)
 
-    monkeypatch.setattr(rest, "ask_for_help", each_turn)
+    monkeypatch.setattr(rank_chunks, "ask_for_help", each_turn)
     world.rank()
     world.check()
     assert process.returncode == -signal.SIGKILL
@@ -139,6 +148,40 @@ def test_a_helper_that_is_killed_costs_its_chunk_and_nothing_else(
     assert (job.state, job.faults) == ("cancelled", 1), "it was put back, and at the end nobody needed it"
 
 
+def test_a_helper_that_is_killed_at_the_head_costs_its_chunk_and_nothing_else(
+    world: World,
+    process: "subprocess.Popen[bytes]",
+    scored: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store, real = world.system.store, (rank_chunks.score_next, rank_chunks.wait)
+
+    def after_the_helper(*told: Any) -> bool:
+        """The first chunk is the helper's; the ranking itself scores all others."""
+        eventually((tmp_path / "at work").exists)
+        return real[0](*told)
+
+    def nothing_else_is_left(report: Any) -> None:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        time.sleep(PACE.lease_s)
+        reap(store, PACE)
+        real[1](report)
+
+    monkeypatch.setattr(rank_chunks, "ask_for_help", lambda *_: eventually((tmp_path / "waits").exists))
+    monkeypatch.setattr(rank_chunks, "score_next", after_the_helper)
+    monkeypatch.setattr(rank_chunks, "wait", nothing_else_is_left)
+    world.rank()
+    world.check()
+    lost = [int(line) for line in (tmp_path / "scored").read_text().split()]
+    assert len(lost) == PART
+    times = Counter(scored + lost)
+    assert {task for task, count in times.items() if count > 1} == set(lost)
+    assert set(times.values()) == {1, 2}
+    assert set(times) == set(store.open_task_ids(world.key))
+
+
 def test_helpers_take_chunks_and_the_ranking_alone_pushes(
     world: World, scored: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,14 +194,14 @@ def test_helpers_take_chunks_and_the_ranking_alone_pushes(
             before = pushed(release_name(world.active.n))
             helped.append(help_now(world))
             assert pushed(release_name(world.active.n)) == before
-            monkeypatch.setattr(rest, "score_next", rest_of)
+            monkeypatch.setattr(rank_chunks, "score_next", rest_of)
 
     def rest_of(*told: Any) -> bool:
         assert not real(*told), "the helper has left nothing"
         return False
 
-    real = rest.score_next
-    monkeypatch.setattr(rest, "ask_for_help", once)
+    real = rank_chunks.score_next
+    monkeypatch.setattr(rank_chunks, "ask_for_help", once)
     world.rank()
     world.check()
     assert [job.state for job in helped] == ["done"]
@@ -183,12 +226,12 @@ def test_a_helper_makes_room_after_a_chunk_when_another_job_waits(
     def once(*_: object) -> None:
         if world.project.active_release is not None and not helped:
             store.add_job("train", world.key, lane="train")
-            eventually(lambda: store.waiting_s() > rest.PATIENCE_S)
+            eventually(lambda: store.waiting_s() > rank_chunks.PATIENCE_S)
             before = len(scored)
             help_now(world)
             helped.append(len(scored) - before)
 
-    monkeypatch.setattr(rest, "ask_for_help", once)
+    monkeypatch.setattr(rank_chunks, "ask_for_help", once)
     world.rank()
     world.check()
     assert helped == [ranking.SCORED]
@@ -202,7 +245,7 @@ def test_each_idle_worker_is_asked_once_and_nobody_where_little_is_left(offline:
     lane = Transport(f"edgewise-{LANE_OF[HELPERS[0]]}", connection=queue._redis, serializer="json")
 
     def asked(left: int) -> list[str]:
-        rest.ask_for_help(system, project, left)
+        rank_chunks.ask_for_help(system, project, left)
         return [job.kind for job in system.store.unfinished_jobs(project.key)]
 
     assert asked(99) == [], "there is no worker"
@@ -210,14 +253,14 @@ def test_each_idle_worker_is_asked_once_and_nobody_where_little_is_left(offline:
     for worker in workers:
         worker.register_birth()
         worker.set_state("idle")
-    assert asked(rest.ALONE) == []
-    assert asked(rest.ALONE + 1) == list(HELPERS[:3])
+    assert asked(rank_chunks.ALONE) == []
+    assert asked(rank_chunks.ALONE + 1) == list(HELPERS[:3])
     assert asked(99) == list(HELPERS[:3]), "one for each"
     started = system.store.start_job(system.store.unfinished_jobs(project.key)[1].id, 60)
     assert started is not None
     workers[0].set_state("busy")
     assert asked(99) == list(HELPERS[:3])
-    rest.dismiss(system, project)
+    rank_chunks.dismiss(system, project)
     assert [job.kind for job in system.store.unfinished_jobs(project.key)] == [HELPERS[1]]
     for worker in workers:
         worker.register_death()

@@ -1,26 +1,32 @@
-"""The rest of an order, behind its head: cut into chunks, which any worker on any machine may score.
+"""Chunks of an order, of each step of its head and of the rest behind that, which any worker on any machine may score.
 
 The ranking itself takes chunks too, so that one worker alone does without help; jobs of the lane "score" help it while
 workers are idle. A chunk belongs to a job as long as that runs: killed, only its chunk is scored again. Knows nothing
-of Label Studio: only the ranking pushes, and it alone sees to it that no two tasks have the same score.
+of Label Studio: only the ranking places a head and pushes, and it alone sees to it that no two tasks have the same
+score.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from edgewise.learning.selection import place
 from edgewise.services.jobs import HELPERS, Progress
-from edgewise.services.store import Project
+from edgewise.services.store import Chunk, Job, Project, Task
+from edgewise.services.store.database import chunks
 from edgewise.services.store.queue import HELPERS_LANE
 from edgewise.verbs.models import Model, models_of
+from edgewise.verbs.parcels import packed, unpacked
 from edgewise.verbs.placing import Run, as_ranks, said_by_models, wanted_scores, with_language_model
+from edgewise.verbs.scoring import Report, Scored, joined, part
 from edgewise.verbs.system import System, schema_of, source_of
 
 AHEAD = 128  # chunks that are cut at a time: so many workers find one, and no list is as long as the pool
+PART = 125  # tasks of a step of the head that one worker scores at a time: all wait for the last one
 ALONE = 4  # chunks that are not worth another process
-LOOK_EVERY_S = 0.25
+LOOK_EVERY_S = 0.1
 PATIENCE_S = 1.0  # so long may another job wait for a worker that helps
 
 
@@ -34,29 +40,53 @@ def cut(run: Run, size: int) -> int:
     return store.count_chunks(key, n)
 
 
-def score_next(run: Run, progress: Progress) -> bool:
-    """Take the first chunk that nobody is at, and keep the ranks of its tasks; False if there is none.
-
-    What is drawn at random in it is drawn alike whoever does it, and however often.
-    """
+def score_step(run: Run, ids: Sequence[int], job: Job, report: Report) -> tuple[list[Task], Scored]:
+    """The readable ones of these tasks of a head, ascending, and what the models say of them: in chunks, if there are
+    helpers. Several heads' first step is not shared, as it makes the scales that all tasks are put on."""
     store, key, n = run.system.store, run.project.key, run.release.n
-    chunk = store.claim_chunk(key, n, progress.job)
+    comparable = bool(run.release.scales) or len(run.schema.heads) == 1
+    if len(ids) <= PART or not comparable or not store.unfinished_jobs(key, HELPERS_LANE):
+        return said_by_models(run, ids, report)
+    known, parts = store.tasks(key, ids), list(chunks(ids, PART))
+    store.cut_step(key, n, parts)
+    while left := store.count_chunks(key, n):
+        here = part(report, len(parts) - left, len(parts))
+        if not score_next(run, job, here):
+            wait(here)
+    said = [unpacked(one) for one in store.take_said(key, n)]
+    return [known[task] for readable, _ in said for task in readable], joined([scored for _, scored in said])
+
+
+def score_next(run: Run, job: Job, report: Report) -> bool:
+    """Take the first chunk that nobody is at, and keep what is said of its tasks; False if there is none."""
+    store, key, n = run.system.store, run.project.key, run.release.n
+    chunk = store.claim_chunk(key, n, job)
     if chunk is None:
         return False
+    run = replace(run, release=store.release(key, n))  # now: the head's first step has made the scales of all others
+    if chunk.tasks is None:
+        keep_ranks(run, chunk, report)
+    else:
+        store.keep_said(key, n, chunk, job, packed(*said_by_models(run, chunk.tasks, report)))
+    return True
+
+
+def keep_ranks(run: Run, chunk: Chunk, report: Report) -> None:
+    """Ranks of a chunk of the rest. What is drawn at random in it is drawn alike whoever does it, and however often."""
+    store, key, n = run.system.store, run.project.key, run.release.n
     ids = store.unranked(key, n, above=chunk.first - 1, upto=chunk.last)
     if ids:
         run = replace(run, rng=np.random.default_rng([run.system.settings.seed, key, n, chunk.first]))
-        tasks, scored = said_by_models(run, ids, lambda done: progress(0.6, "scoring the rest"))
+        tasks, scored = said_by_models(run, ids, report)
         scored = with_language_model(run, tasks, scored)
         scores = place(np.empty(0), wanted_scores(run, tasks, scored))
         store.add_ranks(key, n, as_ranks(run, tasks, scored, scores))
     store.end_chunk(key, n, chunk)
-    return True
 
 
-def wait(progress: Progress) -> None:
-    """Others are at work; in a moment we look again. Raises Cancelled."""
-    progress(0.6, "waiting for other workers")
+def wait(report: Report) -> None:
+    """Others are at work; in a moment we look again."""
+    report(0)
     time.sleep(LOOK_EVERY_S)
 
 
@@ -80,12 +110,14 @@ def dismiss(system: System, project: Project) -> None:
 
 def help_rank(system: System, project: Project, progress: Progress) -> None:
     """A helper's job: chunk after chunk of the project's ranking, until there is none or somebody needs the worker."""
-    run = join(system, project)
+    run, store = join(system, project), system.store
     while run is not None and is_wanted(run):
-        run = replace(run, release=system.store.release(project.key, run.release.n))
-        if run.release.state == "ranking":  # the head comes first; we were called early, as it takes time to begin
-            wait(progress)
-        elif not score_next(run, progress) or system.store.waiting_s() > PATIENCE_S:
+        head_is_open = store.release(project.key, run.release.n).state == "ranking"
+        if not score_next(run, progress.job, lambda done: progress(0.6, "scoring")):
+            if not head_is_open:
+                return
+            wait(lambda done: progress(0.6, "waiting for the next step of the head"))
+        if store.waiting_s() > PATIENCE_S:
             return
 
 
