@@ -39,7 +39,7 @@ class Run:
     models: dict[str, Model]
     release: Release
     rng: np.random.Generator
-    chunk: int = 0  # tasks that are pushed at a time, by who pushes
+    open_tasks: int = 0  # when it began, for who pushes
 
     @property
     def name(self) -> str:

@@ -85,14 +85,20 @@ def open_run(system: System, project: Project, schema: Schema, version: Version 
         system.store.drop_ranks(project.key, newest.n)
         newest = system.store.update_release(project.key, newest.n, scales={})
     rng = np.random.default_rng([system.settings.seed, project.key, newest.n])
-    run = Run(system, project, schema, source, version, {}, newest, rng, chunk_of(system, project))
+    run = Run(system, project, schema, source, version, {}, newest, rng, system.store.counts(project.key)["open"])
     return replace(run, models=rank_chunks.answering(run))
 
 
-def chunk_of(system: System, project: Project) -> int:
-    """Larger for more tasks, as Label Studio looks through many with each push, however small: among 100,000 on SQLite
-    1,000 predictions took it 52 s, and 5,000 took 66 s (by hand, once, beside other work)."""
-    return min(CHUNK_MOST, max(CHUNK, int(CHUNK_SHARE * system.store.counts(project.key)["open"])))
+def chunk_of(run: Run) -> int:
+    """Tasks pushed at a time: more of more tasks, as Label Studio looks through many with each push, however small:
+    among 100,000 on SQLite 1,000 predictions took it 52 s, and 5,000 took 66 s (by hand, once, beside other work)."""
+    return min(CHUNK_MOST, max(CHUNK, int(CHUNK_SHARE * run.open_tasks)))
+
+
+def how_far(run: Run) -> float:
+    """Progress behind the head, by what has a rank."""
+    ranked = run.system.store.pool_size(run.project.key, run.release.n)
+    return 0.5 + 0.5 * min(0.99, ranked / max(1, run.open_tasks))
 
 
 def outdated(project: Project, release: Release, schema: Schema) -> bool:
@@ -104,7 +110,7 @@ def outdated(project: Project, release: Release, schema: Schema) -> bool:
 def rank_head(run: Run, progress: Progress) -> Run:
     """Score what will probably be the top of the order, and keep its ranks, and on which scales the heads were put."""
     store, key = run.system.store, run.project.key
-    rank_chunks.ask_for_help(run.system, run.project, store.counts(key)["open"] // SCORED)
+    rank_chunks.ask_for_help(run.system, run.project, run.open_tasks // SCORED)
     run, tasks, scored = score_head(run, progress.job, lambda done: progress(0.05 + 0.4 * done, "scoring the head"))
     scored = with_language_model(run, tasks, scored)
     store.save_ranks(key, run.release.n, ranks_in_order(run, tasks, scored))
@@ -127,7 +133,7 @@ def push_first(run: Run) -> bool:
     recounts the whole project (0.4 s with 5,000 tasks, 4 s once all have predictions). Whether there is something to
     activate now."""
     store, key, n = run.system.store, run.project.key, run.release.n
-    if store.counts(key)["open"] < MANY:
+    if run.open_tasks < MANY:
         return False
     first = apart(run, store.unpushed(key, n, FIRST))
     try:
@@ -148,13 +154,14 @@ def push(run: Run, progress: Progress, least: int = 1) -> None:
     waiting = store.count_ranks(key, n, pushed=False)
     if waiting < least:
         return
-    for done in range(0, waiting, run.chunk):
-        chunk = apart(run, store.unpushed(key, n, min(run.chunk, waiting - done)))
+    size = chunk_of(run)
+    for done in range(0, waiting, size):
+        chunk = apart(run, store.unpushed(key, n, min(size, waiting - done)))
         dropped = push_predictions(run.system, run.project, run.name, [sendable(rank) for rank in chunk])
         store.mark_pushed(key, n, [rank.task_id for rank in chunk])
         if dropped:
             log.warning("%d predictions of %s were not taken", len(dropped), run.name)
-        progress(0.5, f"{done + len(chunk)} predictions pushed to {run.name}")
+        progress(how_far(run), f"{done + len(chunk)} predictions pushed to {run.name}")
 
 
 def apart(run: Run, chunk: Sequence[Rank]) -> list[Rank]:
@@ -208,7 +215,7 @@ def rank_rest(run: Run, progress: Progress) -> None:
     store.update_release(key, n, whole=False)
 
     def report(_: float) -> None:
-        progress(0.6, "scoring the rest")
+        progress(how_far(run), "scoring the rest")
 
     while left := rank_chunks.cut(run, SCORED):
         if not rank_chunks.serves(run):
@@ -216,7 +223,7 @@ def rank_rest(run: Run, progress: Progress) -> None:
         rank_chunks.ask_for_help(run.system, run.project, left)
         if not rank_chunks.score_next(run, progress.job, report):
             rank_chunks.wait(report)
-        push(run, progress, least=int(NEARLY * run.chunk))
+        push(run, progress, least=int(NEARLY * chunk_of(run)))
     push(run, progress)
     rank_chunks.dismiss(run.system, run.project)
     store.update_release(key, n, whole=True)

@@ -16,6 +16,7 @@ import pytest
 import llm_prelabel
 from edgewise.errors import Cancelled, StudioRefused, StudioUnavailable
 from edgewise.labels.spans import Document
+from edgewise.services.jobs import Pace, Progress
 from edgewise.services.store import Project, Release
 from edgewise.services.studio import Studio
 from edgewise.verbs import head_first
@@ -144,6 +145,23 @@ def own_world(
     system = make_system(baseline_model_name=str(tiny_tagger))
     yield World(project, system, synced(system, project).key)
     project.http.close()
+
+
+def test_progress_grows_with_the_tasks_that_have_a_rank(world: World) -> None:
+    store, told = world.system.store, list[float]()
+
+    class Watched(Progress):
+        def __call__(self, fraction: float, message: str = "") -> None:
+            told.append(fraction)
+
+    job = store.start_job(store.add_job("rank", world.key, lane="rank").id, 60)
+    assert job is not None
+    rank(world.system, world.project, Watched(store, job, Pace()))
+    store.end_job(job, "done")
+    world.check()
+    assert told == sorted(told)
+    assert told[-1] == 1
+    assert len({fraction for fraction in told if 0.7 < fraction < 1}) > 1, "not one number for all of the rest"
 
 
 def test_the_first_order_holds_every_task_once_and_label_studio_follows_it(world: World) -> None:
