@@ -81,6 +81,7 @@ def open_run(system: System, project: Project, schema: Schema, version: Version 
         # Label Studio may carry releases of a life that we have forgotten: a number of theirs would be pushed twice.
         above = max(numbers(system.studio.model_versions(project.ls_id)), default=0)
         newest = system.store.new_release(project.key, source, schema.digest, above)
+    system.store.drop_chunks_of_others(project.key, newest.n)
     if newest.state == "ranking":
         system.store.drop_ranks(project.key, newest.n)
         newest = system.store.update_release(project.key, newest.n, scales={})

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from edgewise.errors import Unavailable
 from edgewise.learning.selection import place
 from edgewise.services.jobs import HELPERS, Progress
 from edgewise.services.store import Chunk, Job, Project, Task
@@ -44,7 +45,8 @@ def score_step(run: Run, ids: Sequence[int], job: Job, report: Report) -> tuple[
     """The readable ones of these tasks of a head, ascending, and what the models say of them: in chunks, if there are
     helpers. Several heads' first step is not shared, as it makes the scales that all tasks are put on."""
     store, key, n = run.system.store, run.project.key, run.release.n
-    comparable = bool(run.release.scales) or len(run.schema.heads) == 1
+    ask_for_help(run.system, run.project, run.open_tasks // (ALONE * PART))  # again: helpers make room for others
+    comparable = bool(run.release.scales) or len(run.schema.heads) == 1 or not run.models
     if len(ids) <= PART or not comparable or not store.unfinished_jobs(key, HELPERS_LANE):
         return said_by_models(run, ids, report)
     known, parts = store.tasks(key, ids), list(chunks(ids, PART))
@@ -53,7 +55,11 @@ def score_step(run: Run, ids: Sequence[int], job: Job, report: Report) -> tuple[
         here = part(report, len(parts) - left, len(parts))
         if not score_next(run, job, here):
             wait(here)
-    said = [unpacked(one) for one in store.take_said(key, n)]
+    taken = store.take_said(key, n)
+    if len(taken) != len(parts) or not all(taken):
+        raise Unavailable("Another process has taken this ranking over.", "It goes on there; nothing is to be done.")
+    said = [unpacked(one) for one in taken]
+    known |= store.tasks(key, ids)  # as they were when they were scored; those that are gone meanwhile as they were
     return [known[task] for readable, _ in said for task in readable], joined([scored for _, scored in said])
 
 

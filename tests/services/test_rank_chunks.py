@@ -92,6 +92,29 @@ def test_a_chunk_of_the_head_stays_with_what_is_said_until_its_step_is_whole(sto
     assert store.claim_chunk(key, 1, first) == Chunk(1, 5), "nothing is left of the head's"
 
 
+def test_what_is_said_of_a_task_goes_with_it_and_its_chunk_is_scored_again(store: Store, key: int) -> None:
+    store.cut_step(key, 1, [[1, 3], [4, 6]])
+    job = started(store, key)
+    for said in (b"of 1 and 3", b"of 4 and 6"):
+        chunk = store.claim_chunk(key, 1, job)
+        assert chunk is not None
+        store.keep_said(key, 1, chunk, job, said)
+    store.delete_tasks(key, [4])
+    again = store.claim_chunk(key, 1, job)
+    assert again is not None
+    assert again.tasks == (4, 6)
+    store.keep_said(key, 1, again, job, b"of 6")
+    assert store.take_said(key, 1) == [b"of 1 and 3", b"of 6"]
+
+
+def test_chunks_of_a_release_that_nobody_ranks_any_more_go(store: Store, key: int) -> None:
+    store.new_release(key, None, "schema")
+    store.cut_step(key, 1, [[1, 3]])
+    store.cut_step(key, 2, [[1, 3]])
+    store.drop_chunks_of_others(key, 2)
+    assert (store.count_chunks(key, 1), store.count_chunks(key, 2)) == (0, 1)
+
+
 def test_who_has_lost_a_chunk_says_nothing_in_it(store: Store, key: int) -> None:
     store.cut_step(key, 1, [[1, 3]])
     lost, found = started(store, key, "score-1"), started(store, key)

@@ -14,6 +14,7 @@ from edgewise.services.store.records import Chunk, Job
 from edgewise.services.store.tables import jobs, rank_chunks
 
 CLAIM = ("holder", "attempt")
+UNHELD = {"holder": None, "attempt": None, "said": None}
 
 
 class RankChunks(JobsTable):
@@ -22,7 +23,7 @@ class RankChunks(JobsTable):
     def cut_step(self, key: int, n: int, parts: Iterable[Sequence[int]]) -> None:
         """One chunk for each of these lists of a head's tasks, which are ascending and follow one another."""
         rows = [
-            {"project_key": key, "release": n, "first": part[0], "last": part[-1], "tasks": list(part)}
+            {"project_key": key, "release": n, "first": part[0], "last": part[-1], "tasks": list(part)} | UNHELD
             for part in parts
         ]
         with self._write() as connection:
@@ -66,6 +67,10 @@ class RankChunks(JobsTable):
         with self._write() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("ANALYZE tasks, ranks"))
+
+    def drop_chunks_of_others(self, key: int, n: int) -> None:
+        """Forget the chunks of all other releases: nobody will rank these any more."""
+        self._delete(rank_chunks.delete().where(rank_chunks.c.project_key == key, rank_chunks.c.release != n))
 
     def count_chunks(self, key: int, n: int) -> int:
         """How many chunks of the release are not done, held ones too."""

@@ -20,6 +20,7 @@ from edgewise.services.store.tables import (
     llm_demonstrations,
     people,
     prelabels,
+    rank_chunks,
     ranks,
     suggestions,
     tasks,
@@ -52,6 +53,7 @@ class Tasks(Pools):
             rows = [_task_row(key, task, after[i], known) for i, task in sorted(by_id.items())]
             self._put(connection, tasks, rows, keep=("open",))
             for some in chunks(retexted):
+                self._unsay(connection, key, some)
                 with self._recounting(connection, key, some):
                     for table in (ranks, prelabels, llm_demonstrations, version_predictions):
                         connection.execute(table.delete().where(table.c.project_key == key, table.c.task_id.in_(some)))
@@ -117,9 +119,16 @@ class Tasks(Pools):
             with self._write() as connection:
                 self._hold(connection, key)
                 self._erase_contents(connection, key, some)
+                self._unsay(connection, key, some)
                 connection.execute(said.delete().where(said.c.project_key == key, said.c.task_id.in_(some)))
                 with self._recounting(connection, key, some):
                     connection.execute(tasks.delete().where(tasks.c.project_key == key, tasks.c.task_id.in_(some)))
+
+    def _unsay(self, connection: Connection, key: int, ids: Sequence[int]) -> None:
+        """What a ranking's chunks say of these tasks holds words of theirs: such a chunk is scored again."""
+        among = and_(rank_chunks.c.first <= max(ids), rank_chunks.c.last >= min(ids), rank_chunks.c.said.is_not(None))
+        again = rank_chunks.update().where(rank_chunks.c.project_key == key, among)
+        connection.execute(again.values(said=None, holder=None, attempt=None))
 
     def _erase_contents(self, connection: Connection, key: int, ids: Sequence[int]) -> None:
         """Erase the contents of these tasks in all versions, unless another task that is there says just the same."""
