@@ -246,12 +246,13 @@ def open_queue(settings: Settings, store: Store) -> Queue:
 
 
 class Progress:
-    """Called by a verb with how far it is, in [0, 1]: stored twice a second at most. Raises Cancelled when it is to
-    stop: somebody cancelled it, or another process has taken the job over."""
+    """Called by a verb with how far it is, in [0, 1]: stored twice a second at most, and never less than before, even
+    where there is more to do than it seemed. Raises Cancelled when it is to stop: somebody cancelled it, or another
+    process has taken the job over."""
 
     def __init__(self, store: Store, job: Job, pace: Pace) -> None:
         self._store, self._job, self._pace = store, job, pace
-        self._next = 0.0
+        self._next, self._reached = 0.0, 0.0
 
     @property
     def job(self) -> Job:
@@ -267,9 +268,9 @@ class Progress:
         if monotonic() < self._next and fraction < 1.0:
             return
         self._next = monotonic() + self._pace.store_every_s
-        bounded = min(1.0, max(0.0, fraction))
+        self._reached = min(1.0, max(self._reached, fraction))
         try:
-            row = self._store.renew_job(self._job, self._pace.lease_s, progress=bounded, message=message)
+            row = self._store.renew_job(self._job, self._pace.lease_s, progress=self._reached, message=message)
         except Unavailable:
             return  # a database that is away for a moment must not end an hour's training
         if row is None or row.cancel_at is not None:

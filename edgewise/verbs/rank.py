@@ -32,9 +32,9 @@ from edgewise.verbs.system import System, schema_of, source_of
 
 log = logging.getLogger(__name__)
 SCORED = 500  # tasks that one worker scores at a time: what is lost when it is killed, and idle at the end
-CHUNK, CHUNK_MOST, CHUNK_SHARE = 2500, 5000, 0.05  # tasks pushed at a time: a head in one, as it is calls that cost
+PUSHED, PUSHED_MOST, PUSHED_SHARE = 2500, 5000, 0.05  # tasks pushed at a time: a head in one, as it is calls that cost
 FIRST, MANY = 12, 2000  # predictions sent singly, 0.1 s each, where as many open tasks make any import take seconds
-NEARLY = 0.9  # of a chunk to push: some tasks cannot be read
+NEARLY = 0.9  # of a push: some tasks cannot be read
 ON_SCREEN = timedelta(hours=1)  # nobody looks at one task for longer
 RELEASES_THERE_MOST = 6  # each is a prediction for every open task
 
@@ -74,8 +74,7 @@ def rank(system: System, project: Project, progress: Progress) -> None:
 
 def open_run(system: System, project: Project, schema: Schema, version: Version | None) -> Run:
     """The release to work on: the newest one if it belongs to the serving version, else a new one."""
-    releases = system.store.releases(project.key)
-    newest = max(releases, key=lambda release: release.n, default=None)
+    newest = rank_chunks.newest_release(system, project)
     source = source_of(project)
     if newest is None or newest.version != source or outdated(project, newest, schema):
         # Label Studio may carry releases of a life that we have forgotten: a number of theirs would be pushed twice.
@@ -90,10 +89,10 @@ def open_run(system: System, project: Project, schema: Schema, version: Version 
     return replace(run, models=rank_chunks.answering(run))
 
 
-def chunk_of(run: Run) -> int:
+def push_size(run: Run) -> int:
     """Tasks pushed at a time: more of more tasks, as Label Studio looks through many with each push, however small:
     among 100,000 on SQLite 1,000 predictions took it 52 s, and 5,000 took 66 s (by hand, once, beside other work)."""
-    return min(CHUNK_MOST, max(CHUNK, int(CHUNK_SHARE * run.open_tasks)))
+    return min(PUSHED_MOST, max(PUSHED, int(PUSHED_SHARE * run.open_tasks)))
 
 
 def how_far(run: Run) -> float:
@@ -111,12 +110,12 @@ def outdated(project: Project, release: Release, schema: Schema) -> bool:
 def rank_head(run: Run, progress: Progress) -> Run:
     """Score what will probably be the top of the order, and keep its ranks, and on which scales the heads were put."""
     store, key = run.system.store, run.project.key
-    rank_chunks.ask_for_help(run.system, run.project, run.open_tasks // SCORED)
     run, tasks, scored = score_head(run, progress.job, lambda done: progress(0.05 + 0.4 * done, "scoring the head"))
     scored = with_language_model(run, tasks, scored)
     store.save_ranks(key, run.release.n, ranks_in_order(run, tasks, scored))
-    rank_chunks.cut(run, SCORED)
-    return replace(run, release=store.update_release(key, run.release.n, state="pushing"))
+    run = replace(run, release=store.update_release(key, run.release.n, state="pushing"))
+    rank_chunks.ask_for_help(run.system, run.project, rank_chunks.cut(run, SCORED))  # while the head is pushed
+    return run
 
 
 def settle(run: Run) -> None:
@@ -155,7 +154,7 @@ def push(run: Run, progress: Progress, least: int = 1) -> None:
     waiting = store.count_ranks(key, n, pushed=False)
     if waiting < least:
         return
-    size = chunk_of(run)
+    size = push_size(run)
     for done in range(0, waiting, size):
         chunk = apart(run, store.unpushed(key, n, min(size, waiting - done)))
         dropped = push_predictions(run.system, run.project, run.name, [sendable(rank) for rank in chunk])
@@ -218,13 +217,13 @@ def rank_rest(run: Run, progress: Progress) -> None:
     def report(_: float) -> None:
         progress(how_far(run), "scoring the rest")
 
+    turns = rank_chunks.Turns(run, progress.job)
     while left := rank_chunks.cut(run, SCORED):
         if not rank_chunks.serves(run):
             return
         rank_chunks.ask_for_help(run.system, run.project, left)
-        if not rank_chunks.score_next(run, progress.job, report):
-            rank_chunks.wait(report)
-        push(run, progress, least=int(NEARLY * chunk_of(run)))
+        turns.take(report)
+        push(run, progress, least=int(NEARLY * push_size(run)))
     push(run, progress)
     rank_chunks.dismiss(run.system, run.project)
     store.update_release(key, n, whole=True)

@@ -1,9 +1,9 @@
 """Chunks of an order, of each step of its head and of the rest behind that, which any worker on any machine may score.
 
 The ranking itself takes chunks too, so that one worker alone does without help; jobs of the lane "score" help it while
-workers are idle. A chunk belongs to a job as long as that runs: killed, only its chunk is scored again. Knows nothing
-of Label Studio: only the ranking places a head and pushes, and it alone sees to it that no two tasks have the same
-score.
+workers are idle. A chunk belongs to a job as long as that runs, but the ranking waits for none for long: killed or
+stuck, only its chunk is scored again. Knows nothing of Label Studio: only the ranking places a head and pushes, and it
+alone sees to it that no two tasks have the same score.
 """
 
 import time
@@ -15,7 +15,7 @@ import numpy as np
 from edgewise.errors import Unavailable
 from edgewise.learning.selection import place
 from edgewise.services.jobs import HELPERS, Progress
-from edgewise.services.store import Chunk, Job, Project, Task
+from edgewise.services.store import Chunk, Job, Project, Release, Task
 from edgewise.services.store.database import chunks
 from edgewise.services.store.queue import HELPERS_LANE
 from edgewise.verbs.models import Model, models_of
@@ -29,6 +29,31 @@ PART = 125  # tasks of a step of the head that one worker scores at a time: all 
 ALONE = 4  # chunks that are not worth another process
 LOOK_EVERY_S = 0.1
 PATIENCE_S = 1.0  # so long may another job wait for a worker that helps
+STUCK_S, SLOWER = 5.0, 3  # so long, or so many times its own slowest, the ranking waits for a chunk that others hold
+
+
+class Turns:
+    """The ranking's own turns at its chunks."""
+
+    def __init__(self, run: Run, job: Job) -> None:
+        self._run, self._job = run, job
+        self._since, self._most = time.monotonic(), STUCK_S
+
+    def take(self, report: Report) -> None:
+        """Score a chunk that nobody is at; without one wait a moment, and take over what is held for too long: whoever
+        is at it may be dead or stuck. If not, what comes late is dropped, or says the same."""
+        store, key, n = self._run.system.store, self._run.project.key, self._run.release.n
+        waited = time.monotonic() - self._since
+        chunk = store.claim_chunk(key, n, self._job)
+        if chunk is None and waited > self._most:
+            chunk = store.take_over_chunk(key, n, self._job)
+        if chunk is None:
+            wait(report)
+            return
+        begun = time.monotonic()
+        score_chunk(self._run, chunk, self._job, report)
+        self._since = time.monotonic()
+        self._most = max(self._most, SLOWER * (self._since - begun))
 
 
 def cut(run: Run, size: int) -> int:
@@ -51,30 +76,33 @@ def score_step(run: Run, ids: Sequence[int], job: Job, report: Report) -> tuple[
         return said_by_models(run, ids, report)
     known, parts = store.tasks(key, ids), list(chunks(ids, PART))
     store.cut_step(key, n, parts)
+    turns = Turns(run, job)
     while left := store.count_chunks(key, n):
-        here = part(report, len(parts) - left, len(parts))
-        if not score_next(run, job, here):
-            wait(here)
+        turns.take(part(report, len(parts) - left, len(parts)))
     taken = store.take_said(key, n)
     if len(taken) != len(parts) or not all(taken):
-        raise Unavailable("Another process has taken this ranking over.", "It goes on there; nothing is to be done.")
+        raise Unavailable("Another process is at this ranking, or its tasks changed just now.", "It goes on by itself.")
     said = [unpacked(one) for one in taken]
     known |= store.tasks(key, ids)  # as they were when they were scored; those that are gone meanwhile as they were
     return [known[task] for readable, _ in said for task in readable], joined([scored for _, scored in said])
 
 
 def score_next(run: Run, job: Job, report: Report) -> bool:
-    """Take the first chunk that nobody is at, and keep what is said of its tasks; False if there is none."""
+    """Score the first chunk that nobody is at; False if there is none."""
+    chunk = run.system.store.claim_chunk(run.project.key, run.release.n, job)
+    if chunk is not None:
+        score_chunk(run, chunk, job, report)
+    return chunk is not None
+
+
+def score_chunk(run: Run, chunk: Chunk, job: Job, report: Report) -> None:
+    """Keep what is said of a chunk's tasks: of the rest their ranks."""
     store, key, n = run.system.store, run.project.key, run.release.n
-    chunk = store.claim_chunk(key, n, job)
-    if chunk is None:
-        return False
     run = replace(run, release=store.release(key, n))  # now: the head's first step has made the scales of all others
     if chunk.tasks is None:
         keep_ranks(run, chunk, report)
     else:
         store.keep_said(key, n, chunk, job, packed(*said_by_models(run, chunk.tasks, report)))
-    return True
 
 
 def keep_ranks(run: Run, chunk: Chunk, report: Report) -> None:
@@ -130,7 +158,7 @@ def help_rank(system: System, project: Project, progress: Progress) -> None:
 def join(system: System, project: Project) -> Run | None:
     """The ranking that is under way, or None if there is none to help."""
     store, schema, source = system.store, schema_of(project), source_of(project)
-    newest = max(store.releases(project.key), key=lambda release: release.n, default=None)
+    newest = newest_release(system, project)
     if schema is None or newest is None or (newest.version, newest.schema_digest) != (source, schema.digest):
         return None
     version = store.version(project.key, project.serving) if project.serving else None
@@ -149,9 +177,16 @@ def answering(run: Run) -> dict[str, Model]:
 
 
 def is_wanted(run: Run) -> bool:
-    """Whether a ranking of the project runs, or is to run again, and nothing newer serves by now."""
-    store, key = run.system.store, run.project.key
-    return serves(run) and any(job.kind == "rank" for job in store.unfinished_jobs(key))
+    """Whether a ranking of the project runs, of this release, and nothing newer serves by now."""
+    system, project = run.system, run.project
+    ranked = any((job.kind, job.state) == ("rank", "running") for job in system.store.unfinished_jobs(project.key))
+    newest = newest_release(system, project)
+    return ranked and serves(run) and newest is not None and newest.n == run.release.n
+
+
+def newest_release(system: System, project: Project) -> Release | None:
+    """The last one that was begun, None before the first."""
+    return max(system.store.releases(project.key), key=lambda release: release.n, default=None)
 
 
 def serves(run: Run) -> bool:

@@ -140,7 +140,7 @@ def combine(
     A single head's own number; of several, the mean of each head's quantile in the pool, as their scales differ.
     """
     alone = [np.asarray(unsure, np.float64) for unsure in by_head.values()]
-    if len(alone) == 1:
+    if len(alone) == 1 or not len(alone[0]):  # of no tasks there is no scale
         return alone[0], np.zeros(len(alone[0]), dtype=np.int64)
     quantiles = np.stack([np.interp(unsure, scales[name], PLACES) for name, unsure in by_head.items()])
     return quantiles.mean(axis=0), quantiles.argmax(axis=0)

@@ -283,6 +283,20 @@ def test_progress_is_stored_no_oftener_than_the_pace_says(queue: LocalQueue) -> 
     assert set(seen) == {0.01}
 
 
+def test_progress_never_falls(queue: LocalQueue) -> None:
+    job = queue.enqueue("train", 1)
+    seen: list[float] = []
+
+    def verb(running: Job, progress: Progress) -> None:
+        for fraction in (0.3, 0.2, -1.0, 0.4, 0.1):
+            progress(fraction)
+            progress.within(0.0, 0.1)(1.0)
+            seen.append(queue.job(job.id).progress)
+
+    perform(queue.store, queue, job.id, verb, pace=Pace(store_every_s=0))
+    assert seen == [0.3, 0.3, 0.3, 0.4, 0.4]
+
+
 def test_a_silent_job_keeps_its_lease_while_its_process_lives(queue: LocalQueue) -> None:
     pace = Pace(lease_s=0.6)
     job = queue.enqueue("train", 1)

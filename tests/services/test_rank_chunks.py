@@ -107,6 +107,34 @@ def test_what_is_said_of_a_task_goes_with_it_and_its_chunk_is_scored_again(store
     assert store.take_said(key, 1) == [b"of 1 and 3", b"of 6"]
 
 
+def test_who_may_have_read_a_task_that_is_gone_says_nothing_of_it(store: Store, key: int) -> None:
+    store.cut_step(key, 1, [[1, 3], [4, 6]])
+    job = started(store, key)
+    chunks = [store.claim_chunk(key, 1, job) for _ in range(2)]
+    store.upsert_tasks(key, [a_task(4, "another text")], {})
+    for chunk in chunks:
+        assert chunk is not None
+        store.keep_said(key, 1, chunk, job, b"of the text before")
+    assert store.count_chunks(key, 1) == 1
+    assert store.claim_chunk(key, 1, job) == chunks[1]
+
+
+def test_a_chunk_that_is_held_for_too_long_can_be_taken_over(store: Store, key: int) -> None:
+    store.cut_step(key, 1, [[1, 3], [4, 6]])
+    stuck, ours = started(store, key, "score-1"), started(store, key)
+    first, second = store.claim_chunk(key, 1, stuck), store.claim_chunk(key, 1, ours)
+    assert first is not None
+    assert second is not None
+    store.keep_said(key, 1, second, ours, b"second")
+    assert store.claim_chunk(key, 1, ours) is None
+    assert store.take_over_chunk(key, 1, ours) == first
+    store.keep_said(key, 1, first, stuck, b"late")
+    assert store.count_chunks(key, 1) == 1
+    store.keep_said(key, 1, first, ours, b"first")
+    assert store.take_over_chunk(key, 1, ours) is None, "all are done"
+    assert store.take_said(key, 1) == [b"first", b"second"]
+
+
 def test_chunks_of_a_release_that_nobody_ranks_any_more_go(store: Store, key: int) -> None:
     store.new_release(key, None, "schema")
     store.cut_step(key, 1, [[1, 3]])

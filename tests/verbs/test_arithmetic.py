@@ -278,7 +278,7 @@ def test_it_is_queued_behind_the_whole_first_release_and_never_before(
     key = synced(system, there).key
     for name, size in {"COLD": 6, "FIRST": 4, "MOST": 4, "DRAWN": 2}.items():
         monkeypatch.setattr(head_first, name, size)
-    monkeypatch.setattr(ranking, "CHUNK", 8)
+    monkeypatch.setattr(ranking, "PUSHED", 8)
     monkeypatch.setattr(arithmetic, "LEAST_TEXTS", 10)
     do(system, key, rank)
     assert KIND not in waiting(system, key), "a baseline is examined by nobody"

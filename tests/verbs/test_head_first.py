@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +16,13 @@ from edgewise.labels.annotations import Annotation
 from edgewise.labels.schema import parse_schema
 from edgewise.labels.spans import Document
 from edgewise.services.jobs import HELPERS
-from edgewise.services.store import Job, Rank, Task
+from edgewise.services.store import Chunk, Job, Rank, Task
+from edgewise.services.store.queue import HELPERS_LANE
 from edgewise.verbs import head_first, rank_chunks
 from edgewise.verbs.head_first import LATE, TOP, halves, has_settled, score_head, steps
 from edgewise.verbs.placing import Run, said_by_models
 from edgewise.verbs.rank_chunks import answering
+from edgewise.verbs.scoring import Report
 from tests.verbs.conftest import CONFIG, Make
 from tests.verbs.test_scoring import TWO_HEADS, recorded
 
@@ -144,6 +147,60 @@ def test_helpers_say_of_their_part_what_one_says_alone(run: Run, config: str, mo
     assert (together.results, together.spans) == (said.results, said.spans)
     assert scaled.release == store.release(key, run.release.n), "with the scales, for whoever helps"
     assert store.count_chunks(key, run.release.n) == 0
+
+
+def with_a_helper(run: Run) -> Job:
+    """The ranking's job; beside it a helper's that does nothing, so that steps are cut."""
+    store, key = run.system.store, run.project.key
+    assert store.start_job(store.add_job(HELPERS[0], key, lane="score").id, 60)
+    return ranking(run)
+
+
+def test_a_task_that_goes_while_its_step_is_scored_is_missing_and_nothing_else(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rank_chunks, "PART", 3)
+    (ids,) = steps(replace(run, project=replace(run.project, active_release=None), rng=np.random.default_rng(0)))
+    real = rank_chunks.score_chunk
+
+    def then_one_goes(run: Run, chunk: Chunk, job: Job, report: Report) -> None:
+        real(run, chunk, job, report)
+        if chunk.first == ids[3]:
+            run.system.store.delete_tasks(run.project.key, ids[:2])
+
+    monkeypatch.setattr(rank_chunks, "score_chunk", then_one_goes)
+    first = replace(run, project=replace(run.project, active_release=None), schema=parse_schema(CONFIG))
+    first = replace(first, models=answering(first))
+    _, tasks, scored = score_head(first, with_a_helper(run), lambda done: None)
+    assert [task.task_id for task in tasks] == ids[2:]
+    assert len(scored.results) == len(ids) - 2
+
+
+def test_a_helper_that_is_stuck_is_not_waited_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for where, name, size in ((head_first, "LATE", -1), (rank_chunks, "PART", 3), (rank_chunks, "STUCK_S", 0.3)):
+        monkeypatch.setattr(where, name, size)
+    store, key = run.system.store, run.project.key
+    job, stuck = with_a_helper(run), store.unfinished_jobs(key, HELPERS_LANE)[0]
+    real = store.cut_step
+
+    def and_one_is_taken(*told: Any) -> None:
+        real(*told)
+        assert store.claim_chunk(key, run.release.n, stuck)
+
+    monkeypatch.setattr(store, "cut_step", and_one_is_taken)
+    run = replace(run, schema=parse_schema(CONFIG))
+    run = replace(run, models=answering(run))
+    _, tasks, _ = score_head(run, job, lambda done: None)
+    fresh = replace(run, rng=np.random.default_rng(0))
+    assert [task.task_id for task in tasks] == [task for step in steps(fresh) for task in step]
+
+
+def test_helpers_are_asked_at_each_step_as_they_make_room_for_others(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(head_first, "LATE", -1)
+    monkeypatch.setattr(rank_chunks, "ask_for_help", lambda system, project, left: asked.append(left))
+    score_head(run, ranking(run), lambda done: None)
+    assert len(asked) == len(list(steps(replace(run, rng=np.random.default_rng(0))))) > 1
 
 
 def test_it_ends_where_the_top_has_settled(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

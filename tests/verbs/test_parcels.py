@@ -40,12 +40,10 @@ def test_what_is_unpacked_is_what_was_packed(said: Said) -> None:
     ], "which Span does not compare"
 
 
-def test_of_no_tasks_there_is_nothing(said: Said) -> None:
-    _, scored = said
-    none = Scored(
-        None if scored.uncertainty is None else scored.uncertainty[:0], scored.embeddings[:0], [], [],
-        {head: [] for head in scored.spans}, {head: unsure[:0] for head, unsure in scored.by_head.items()},
-    )  # fmt: skip
+@pytest.mark.parametrize("trained", [True, False])
+def test_of_no_tasks_there_is_nothing(offline: Make, tiny_base: Path, tiny_tagger: Path, trained: bool) -> None:
+    system = offline(baseline_model_name=str(tiny_tagger if trained else tiny_base))
+    none = scored(system, recorded(system, TWO_HEADS), [])
     ids, found = unpacked(packed([], none))
     assert ids == []
     np.testing.assert_equal(asdict(found), asdict(none))

@@ -100,7 +100,7 @@ class World:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"CHUNK": 8, "SCORED": 8, "ON_SCREEN": timedelta(0)}.items():
+    for name, value in {"PUSHED": 8, "SCORED": 8, "ON_SCREEN": timedelta(0)}.items():
         monkeypatch.setattr(ranking, name, value)
     for name, size in {"COLD": 10, "FIRST": 6, "MOST": 6, "DRAWN": 4}.items():
         monkeypatch.setattr(head_first, name, size)

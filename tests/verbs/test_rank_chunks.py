@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from rq import Queue as Transport
 from rq import Worker as RqWorker
 
 from edgewise.services.jobs import HELPERS, LANE_OF, Pace, RedisQueue, perform, reap
-from edgewise.services.store import Job
+from edgewise.services.store import Chunk, Job
 from edgewise.verbs import placing, rank_chunks
 from edgewise.verbs import rank as ranking
 from edgewise.verbs.placing import release_name
@@ -114,10 +114,27 @@ def process(world: World, tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]
             started.kill()
 
 
+@pytest.fixture
+def check_lost(world: World, scored: list[int], tmp_path: Path) -> Callable[[int], None]:
+    """Checks that all was ranked, and nothing scored twice but one chunk, of so many tasks, of the lost helper."""
+
+    def check(size: int) -> None:
+        world.check()
+        lost = [int(line) for line in (tmp_path / "scored").read_text().split()]
+        assert len(lost) == size
+        times = Counter(scored + lost)
+        assert {task for task, count in times.items() if count > 1} == set(lost)
+        assert set(times.values()) == {1, 2}
+        assert set(times) == set(world.system.store.open_task_ids(world.key))
+        assert world.system.store.count_chunks(world.key, world.active.n) == 0
+
+    return check
+
+
 def test_a_helper_that_is_killed_costs_its_chunk_and_nothing_else(
     world: World,
     process: "subprocess.Popen[bytes]",
-    scored: list[int],
+    check_lost: Callable[[int], None],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -135,51 +152,61 @@ def test_a_helper_that_is_killed_costs_its_chunk_and_nothing_else(
 
     monkeypatch.setattr(rank_chunks, "ask_for_help", each_turn)
     world.rank()
-    world.check()
+    check_lost(ranking.SCORED)
     assert process.returncode == -signal.SIGKILL
-    lost = [int(line) for line in (tmp_path / "scored").read_text().split()]
-    assert len(lost) == ranking.SCORED
-    times = Counter(scored + lost)
-    assert {task for task, count in times.items() if count > 1} == set(lost)
-    assert set(times.values()) == {1, 2}
-    assert set(times) == set(store.open_task_ids(world.key))
-    assert store.count_chunks(world.key, world.active.n) == 0
     (job,) = [job for job in store.jobs(50, world.key) if job.kind == HELPERS[0]]
     assert (job.state, job.faults) == ("cancelled", 1), "it was put back, and at the end nobody needed it"
 
 
-def test_a_helper_that_is_killed_at_the_head_costs_its_chunk_and_nothing_else(
+def test_a_helper_that_is_stuck_in_the_rest_costs_its_chunk_and_nothing_else(
     world: World,
     process: "subprocess.Popen[bytes]",
-    scored: list[int],
+    check_lost: Callable[[int], None],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    store, real = world.system.store, (rank_chunks.score_next, rank_chunks.wait)
+    def as_soon_as_it_is_at_work(*_: object) -> None:
+        if world.project.active_release is not None:
+            eventually((tmp_path / "at work").exists)
 
-    def after_the_helper(*told: Any) -> bool:
+    monkeypatch.setattr(rank_chunks, "STUCK_S", 0.5)
+    monkeypatch.setattr(rank_chunks, "ask_for_help", as_soon_as_it_is_at_work)
+    world.rank()
+    check_lost(ranking.SCORED)
+    assert process.poll() is None, "it holds its chunk still"
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_helper_that_is_lost_in_the_head_costs_its_chunk_and_nothing_else(
+    world: World,
+    process: "subprocess.Popen[bytes]",
+    check_lost: Callable[[int], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    killed: bool,
+) -> None:
+    """Killed, it costs no more than its lease; stuck, no more than the ranking's patience."""
+    store, claim, wait = world.system.store, world.system.store.claim_chunk, rank_chunks.wait
+
+    def as_soon_as_it_is_at_work(*told: Any) -> Chunk | None:
         """The first chunk is the helper's; the ranking itself scores all others."""
         eventually((tmp_path / "at work").exists)
-        return real[0](*told)
+        return claim(*told)
 
     def nothing_else_is_left(report: Any) -> None:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        time.sleep(PACE.lease_s)
+        if killed:
+            process.kill()
+            process.wait()
         reap(store, PACE)
-        real[1](report)
+        wait(report)
 
+    monkeypatch.setattr(rank_chunks, "STUCK_S", 60.0 if killed else 0.5)
     monkeypatch.setattr(rank_chunks, "ask_for_help", lambda *_: eventually((tmp_path / "waits").exists))
-    monkeypatch.setattr(rank_chunks, "score_next", after_the_helper)
+    monkeypatch.setattr(store, "claim_chunk", as_soon_as_it_is_at_work)
     monkeypatch.setattr(rank_chunks, "wait", nothing_else_is_left)
     world.rank()
-    world.check()
-    lost = [int(line) for line in (tmp_path / "scored").read_text().split()]
-    assert len(lost) == PART
-    times = Counter(scored + lost)
-    assert {task for task, count in times.items() if count > 1} == set(lost)
-    assert set(times.values()) == {1, 2}
-    assert set(times) == set(store.open_task_ids(world.key))
+    check_lost(PART)
+    assert (process.poll() is None) == (not killed)
 
 
 def test_helpers_take_chunks_and_the_ranking_alone_pushes(
@@ -194,13 +221,8 @@ def test_helpers_take_chunks_and_the_ranking_alone_pushes(
             before = pushed(release_name(world.active.n))
             helped.append(help_now(world))
             assert pushed(release_name(world.active.n)) == before
-            monkeypatch.setattr(rank_chunks, "score_next", rest_of)
+            monkeypatch.setattr(rank_chunks, "score_chunk", lambda *_: pytest.fail("the helper has left nothing"))
 
-    def rest_of(*told: Any) -> bool:
-        assert not real(*told), "the helper has left nothing"
-        return False
-
-    real = rank_chunks.score_next
     monkeypatch.setattr(rank_chunks, "ask_for_help", once)
     world.rank()
     world.check()

@@ -8,12 +8,12 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy import ColumnElement, and_, func, select, text
 
-from edgewise.services.store.database import chunks, read_as
+from edgewise.services.store.database import WRITE_CHUNK, chunks, read_as
 from edgewise.services.store.queue import JobsTable
 from edgewise.services.store.records import Chunk, Job
 from edgewise.services.store.tables import jobs, rank_chunks
 
-CLAIM = ("holder", "attempt")
+AS_SEEN = ("project_key", "release", "first", "last", "tasks", "holder", "attempt")
 UNHELD = {"holder": None, "attempt": None, "said": None}
 
 
@@ -39,11 +39,12 @@ class RankChunks(JobsTable):
 
     def take_said(self, key: int, n: int) -> list[bytes]:
         """What is said of a step's chunks, all of which are done, in their order; they go."""
-        with self._write() as connection:
-            said = select(rank_chunks.c.said).where(_of(key, n)).order_by(rank_chunks.c.first)
-            found = list(connection.execute(said).scalars())
-            connection.execute(rank_chunks.delete().where(_of(key, n)))
-        return found
+        by_first = select(rank_chunks.c.first, rank_chunks.c.said).where(_of(key, n)).order_by(rank_chunks.c.first)
+        with self._read() as connection:
+            found = connection.execute(by_first).all()
+        for some in chunks([first for first, _ in found], WRITE_CHUNK):  # megabytes: others want to write too
+            self._delete(rank_chunks.delete().where(_of(key, n), rank_chunks.c.first.in_(some)))
+        return [said for _, said in found]
 
     def cut_chunks(self, key: int, n: int, size: int, most: int) -> None:
         """At most so many new chunks, of `size` tasks each, of what has no rank in the release and lies above all
@@ -83,16 +84,23 @@ class RankChunks(JobsTable):
         held = select(jobs.c.id).where(
             jobs.c.id == rank_chunks.c.holder, jobs.c.state == "running", jobs.c.attempts == rank_chunks.c.attempt
         )
-        waits = and_(_of(key, n), rank_chunks.c.said.is_(None), ~held.exists())
-        claimable = rank_chunks.select().where(waits).order_by(rank_chunks.c.first).limit(1)
+        return self._claim(and_(_of(key, n), ~held.exists()), job)
+
+    def take_over_chunk(self, key: int, n: int, job: Job) -> Chunk | None:
+        """The first chunk that is not done, whoever holds it; it is this attempt's from now on. None without."""
+        return self._claim(_of(key, n), job)
+
+    def _claim(self, which: ColumnElement[bool], job: Job) -> Chunk | None:
+        claimable = rank_chunks.select().where(which, rank_chunks.c.said.is_(None)).order_by(rank_chunks.c.first)
         while True:
+            with self._read() as connection:  # who looks in vain, and often, keeps nobody from writing
+                found = connection.execute(claimable.limit(1)).one_or_none()
+            if found is None:
+                return None
+            # Not by a lock: PostgreSQL does not look at `jobs` again when somebody claimed it at this moment.
+            as_seen = (rank_chunks.c[name].is_not_distinct_from(found._mapping[name]) for name in AS_SEEN)
+            mine = rank_chunks.update().where(rank_chunks.c.said.is_(None), *as_seen)
             with self._write() as connection:
-                found = connection.execute(claimable).one_or_none()
-                if found is None:
-                    return None
-                # Not by a lock: PostgreSQL does not look at `jobs` again when somebody claimed it at this moment.
-                as_seen = (rank_chunks.c[name].is_not_distinct_from(found._mapping[name]) for name in CLAIM)
-                mine = rank_chunks.update().where(_of(key, n), rank_chunks.c.first == found.first, *as_seen)
                 if connection.execute(mine.values(holder=job.id, attempt=job.attempts)).rowcount:
                     return read_as(Chunk, found)
 

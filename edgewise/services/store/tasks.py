@@ -125,8 +125,9 @@ class Tasks(Pools):
                     connection.execute(tasks.delete().where(tasks.c.project_key == key, tasks.c.task_id.in_(some)))
 
     def _unsay(self, connection: Connection, key: int, ids: Sequence[int]) -> None:
-        """What a ranking's chunks say of these tasks holds words of theirs: such a chunk is scored again."""
-        among = and_(rank_chunks.c.first <= max(ids), rank_chunks.c.last >= min(ids), rank_chunks.c.said.is_not(None))
+        """What a head's chunks say of these tasks holds words of theirs: such a chunk is scored again. Whoever is at
+        one loses it, as these words may have been read."""
+        among = and_(rank_chunks.c.first <= max(ids), rank_chunks.c.last >= min(ids), rank_chunks.c.tasks.is_not(None))
         again = rank_chunks.update().where(rank_chunks.c.project_key == key, among)
         connection.execute(again.values(said=None, holder=None, attempt=None))
 
