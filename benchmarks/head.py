@@ -1,11 +1,11 @@
 """How much of the final order's top 100 was in the head of a release: what people label by before the rest is scored.
 
-    python -m benchmarks.head DATA [--sets wnut17 snips_slots ncbi_disease] [--seeds 2]
+    python -m benchmarks.head DATA [--sets wnut17 snips_slots ncbi_disease] [--seeds 5]
 
 DATA: the folder of docs/data.md. The pool is all of a data set's texts. A version is trained on 40 of them, drawn at
 random, the next ones on 100 and 200: what is added is the hardest by the version before, with gold labels. The head is
-what edgewise.verbs.head_first takes for a version's release, going down the order of the version before until the top
-has settled; the final top 100 are the hardest by the version itself. "by_chance" is the share that as many tasks drawn
+what edgewise.verbs.head_first takes for a version's release, from the order of the version before, until the top has
+settled; the final top 100 are the hardest by the version itself. "by_chance" is the share that as many tasks drawn
 at random would hold, "if_hardest" what it would be if the head had so many of the last order's hardest, and nothing
 drawn. Orders are by uncertainty alone. The result goes to benchmarks/results/head.json.
 """
@@ -75,21 +75,22 @@ def hardest(unsure: Floats) -> list[int]:
     return found
 
 
-def head(labelled: set[int], before: Floats, after: Floats, seed: int) -> set[int]:
+def head(pool: list[Document], labelled: set[int], before: Floats, after: Floats, seed: int) -> set[int]:
     """What a ranking takes as the head of the second release, whose texts are as unsure as `after` says."""
     with tempfile.TemporaryDirectory(prefix="edgewise-head-") as folder:
         system = System(Settings(data_dir=Path(folder), seed=seed), uncertainty_functions(), llm_prelabel.prelabel)
         store = system.store
         key = store.record_project(system.address, 1, "now").key
         still = [one for one in range(len(before)) if one not in labelled]
-        store.upsert_tasks(key, [Task(one, {}, str(one)) for one in still], {})
+        store.upsert_tasks(key, [Task(one, {"text": pool[one].text}, str(one)) for one in still], {})
         first, second = (store.new_release(key, None, "schema") for _ in range(2))
         scores = certainties(before[still], np.argsort(-before[still], kind="stable"))
         ranks = [Rank(one, float(before[one]), float(score)) for one, score in zip(still, scores, strict=True)]
         store.save_ranks(key, first.n, ranks)
         project = store.update_project(key, active_release=first.n)
         rng = np.random.default_rng([seed, key, second.n])
-        run = Run(system, project, Schema((), ()), None, None, {}, second, rng)
+        schema = Schema((Head("label", "text", "text", ()),), ())
+        run = Run(system, project, schema, None, None, {}, second, rng)
         chosen = taken(run, lambda ids: after[ids])
         store.close()
     return set(chosen)
@@ -99,9 +100,11 @@ def taken(run: Run, unsure_of: Callable[[list[int]], Floats]) -> list[int]:
     """The tasks of a head, whose uncertainties are known."""
     chosen: list[int] = []
     parts: list[Floats] = []
-    for ids in steps(run):
+    known: dict[int, float] = {}
+    for ids in steps(run, known):
         chosen += ids
         parts.append(unsure_of(ids))
+        known |= zip(ids, parts[-1].tolist(), strict=True)
         if has_settled(parts):
             break
     return chosen
@@ -110,7 +113,7 @@ def taken(run: Run, unsure_of: Callable[[list[int]], Floats]) -> list[int]:
 def recall(pool: list[Document], seed: int) -> Iterator[dict[str, Any]]:
     """The shares of one set and seed: for each version but the first."""
     for (_, before), (labelled, after) in pairwise(versions(pool, seed)):
-        chosen = head(labelled, before, after, seed)
+        chosen = head(pool, labelled, before, after, seed)
         last, final = ([one for one in hardest(unsure) if one not in labelled] for unsure in (before, after))
         top = set(final[:TOP])
         yield {
@@ -128,7 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--sets", nargs="+", default=["wnut17", "snips_slots", "ncbi_disease"])
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args()
     found: dict[str, Any] = {}
     for name in given.sets:

@@ -1,6 +1,7 @@
 """Which tasks an order begins with, and when it holds enough; with a tiny real model where tasks are scored."""
 
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -58,14 +59,57 @@ def ranking(run: Run) -> Job:
     return job
 
 
-def test_it_begins_with_the_last_orders_hardest_and_goes_down_that_order(run: Run) -> None:
-    first, *others = steps(run)
+def walked(run: Run, unsure_of: Callable[[int], float] = lambda task: 0.5) -> list[list[int]]:
+    """All steps, where the models are so unsure of a task."""
+    unsure: dict[int, float] = {}
+    found: list[list[int]] = []
+    for ids in steps(run, unsure):
+        unsure.update({task: unsure_of(task) for task in ids})
+        found.append(ids)
+    return found
+
+
+def test_it_begins_with_the_last_orders_hardest_what_joined_and_some_drawn(run: Run) -> None:
+    first = next(steps(run, {}))
     assert set(range(1, 11)) <= set(first), "the hardest"
     assert set(range(KNOWN + 1, KNOWN + 9)) <= set(first), "that joined, as many as may"
     drawn = set(first) - set(range(1, 11)) - set(range(KNOWN + 1, KNOWN + 9))
     assert len(drawn) == head_first.DRAWN
-    bounds = [(11, 17), (17, 23), (23, 29), (29, 31)]
-    assert others == [sorted(set(range(*bound)) - drawn) for bound in bounds]
+
+
+def test_it_goes_on_with_tasks_like_those_that_the_models_are_unsure_of(run: Run) -> None:
+    store, key = run.system.store, run.project.key
+    hard = set(range(3, KNOWN, 4))
+    text = {task: f"Number {task} lies in {'Oslo' if task in hard else 'the drawer'}." for task in range(1, TASKS + 1)}
+    store.upsert_tasks(key, [Task(task, {"text": text[task]}, str(task)) for task in text], {})
+    first, second, *_ = walked(run, lambda task: 0.9 if task in hard else 0.1)
+    assert len(hard - set(first)) >= head_first.STEP
+    assert set(second) <= hard
+
+
+def test_without_words_in_common_it_goes_down_the_last_order(run: Run) -> None:
+    store, key = run.system.store, run.project.key
+    store.upsert_tasks(key, [Task(task, {"text": f"w{task}"}, str(task)) for task in range(1, TASKS + 1)], {})
+    first, *others = walked(run, lambda task: 1 - task / 100)
+    left = [task for task in range(1, KNOWN + 1) if task not in first]
+    assert others == [left[start : start + 6] for start in range(0, 24, 6)]
+
+
+def test_each_task_is_in_one_step_and_those_that_are_not_understood_in_none(run: Run) -> None:
+    store, key = run.system.store, run.project.key
+    store.upsert_tasks(key, [Task(task, {"text": None}, str(task)) for task in range(20, 40)], {})
+    first, *others = walked(run)
+    told = [task for step in others for task in step]
+    assert len(told) == len(set(told))
+    assert set(told) == {*range(1, 20), *range(40, KNOWN + 1)} - set(first)
+
+
+def test_where_nothing_is_said_or_everybody_has_gone_nothing_follows(run: Run) -> None:
+    assert len(list(steps(run, {}))) == 1
+    going = steps(run, dict.fromkeys(range(1, TASKS + 1), 0.5))
+    next(going)
+    run.system.store.delete_tasks(run.project.key, range(1, TASKS + 1))
+    assert list(going) == []
 
 
 def test_a_step_grows_with_the_tasks_and_so_does_the_whole(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,12 +117,11 @@ def test_a_step_grows_with_the_tasks_and_so_does_the_whole(run: Run, monkeypatch
         monkeypatch.setattr(head_first, name, 0)
     for name, share in {"FIRST_SHARE": 0.2, "STEP_SHARE": 0.1, "MOST_SHARE": 0.5}.items():
         monkeypatch.setattr(head_first, name, share)
-    sizes = [len(step) for step in steps(run)]
-    assert sizes == [12 + 8, 6, 6, 6]
+    assert [len(step) for step in walked(run)] == [12 + 8, 6, 6, 6]
 
 
 def test_a_first_order_begins_with_tasks_drawn_at_random(run: Run) -> None:
-    (only,) = steps(replace(run, project=replace(run.project, active_release=None)))
+    (only,) = walked(replace(run, project=replace(run.project, active_release=None)))
     assert len(set(only)) == 12
     assert only == sorted(only)
 
@@ -87,15 +130,14 @@ def test_labelled_tasks_are_in_no_step(run: Run) -> None:
     store, key = run.system.store, run.project.key
     blank = Annotation(11, 1, "2026-01-01T00:00:00Z", 1, False, False, False, 2.5, None, ())
     store.upsert_tasks(key, list(store.tasks(key, [1]).values()), {1: [blank]})
-    assert 1 not in {task for step in steps(run) for task in step}
+    assert 1 not in {task for step in walked(run) for task in step}
 
 
 def test_step_by_step_the_models_say_what_they_say_at_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head_first, "LATE", -1)
     scaled, tasks, scored = score_head(run, ranking(run), lambda done: None)
     ids = [task.task_id for task in tasks]
-    fresh = replace(run, rng=np.random.default_rng(0))
-    assert sorted(ids) == sorted(task for step in steps(fresh) for task in step)
+    assert len(ids) == len(set(ids)) == 10 + 8 + 4 + 4 * head_first.STEP
     assert set(scaled.release.scales) == set(scored.by_head) == {"people", "places"}
     at_once, whole = said_by_models(scaled, ids, lambda done: None)
     order = [[task.task_id for task in at_once].index(task) for task in ids]
@@ -160,7 +202,7 @@ def test_a_task_that_goes_while_its_step_is_scored_is_missing_and_nothing_else(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rank_chunks, "PART", 3)
-    (ids,) = steps(replace(run, project=replace(run.project, active_release=None), rng=np.random.default_rng(0)))
+    (ids,) = walked(replace(run, project=replace(run.project, active_release=None), rng=np.random.default_rng(0)))
     real = rank_chunks.score_chunk
 
     def then_one_goes(run: Run, chunk: Chunk, job: Job, report: Report) -> None:
@@ -191,8 +233,11 @@ def test_a_helper_that_is_stuck_is_not_waited_for(run: Run, monkeypatch: pytest.
     run = replace(run, schema=parse_schema(CONFIG))
     run = replace(run, models=answering(run))
     _, tasks, _ = score_head(run, job, lambda done: None)
-    fresh = replace(run, rng=np.random.default_rng(0))
-    assert [task.task_id for task in tasks] == [task for step in steps(fresh) for task in step]
+    store.update_release(key, run.release.n, scales={})
+    store.cancel_job(stuck.id)
+    monkeypatch.setattr(store, "cut_step", real)
+    _, alone, _ = score_head(replace(run, rng=np.random.default_rng(0)), job, lambda done: None)
+    assert [task.task_id for task in tasks] == [task.task_id for task in alone]
 
 
 def test_helpers_are_asked_at_each_step_as_they_make_room_for_others(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,19 +245,19 @@ def test_helpers_are_asked_at_each_step_as_they_make_room_for_others(run: Run, m
     monkeypatch.setattr(head_first, "LATE", -1)
     monkeypatch.setattr(rank_chunks, "ask_for_help", lambda system, project, left: asked.append(left))
     score_head(run, ranking(run), lambda done: None)
-    assert len(asked) == len(list(steps(replace(run, rng=np.random.default_rng(0))))) > 1
+    assert len(asked) == 1 + 4
 
 
 def test_it_ends_where_the_top_has_settled(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head_first, "LATE", head_first.TOP)
     _, tasks, _ = score_head(run, ranking(run), lambda done: None)
-    assert [task.task_id for task in tasks] == next(steps(replace(run, rng=np.random.default_rng(0))))
+    assert [task.task_id for task in tasks] == next(steps(replace(run, rng=np.random.default_rng(0)), {}))
 
 
 def test_without_a_model_it_is_the_beginning_alone(run: Run) -> None:
     _, tasks, scored = score_head(replace(run, models={}), ranking(run), lambda done: None)
     assert scored.uncertainty is None
-    assert sorted(task.task_id for task in tasks) == next(steps(replace(run, rng=np.random.default_rng(0))))
+    assert sorted(task.task_id for task in tasks) == next(steps(replace(run, rng=np.random.default_rng(0)), {}))
 
 
 def test_progress_only_grows(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
