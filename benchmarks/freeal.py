@@ -176,7 +176,7 @@ def over_http(data: Data, model: Reading) -> Iterator[OverHttp]:
     """The model as an annotator, until the block ends."""
     with tempfile.TemporaryDirectory() as folder, served(model) as address:
         chat = open_chat("openai", "reading", base_url=address, api_key="none", price=None, private=True)
-        paid = PaidAnswers(Settings(data_dir=Path(folder)), "run", endpoint=address, model="reading")
+        paid = PaidAnswers(Settings(data_dir=Path(folder)), chat, [], [])
         yield OverHttp(data, chat, paid)
         paid.close()
         chat.close()

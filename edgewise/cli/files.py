@@ -46,6 +46,7 @@ app = typer.Typer()
     "--label-column team",
 )
 def train(
+    context: typer.Context,
     project: PROJECT = None,
     input_csv: IN = None,
     output_model: Annotated[Path | None, typer.Option("--output-model", "-o", help="The folder to make.")] = None,
@@ -87,7 +88,7 @@ def train(
     that was labelled in Label Studio.
     """
     if project is not None:
-        only_project(input_csv, output_model)
+        only_project(context)
         queue_and_follow("train", project, wait=wait, as_json=as_json)
         return
     from edgewise.verbs.files.material import Source
@@ -208,6 +209,7 @@ def predict(
     epilog="Example: edgewise prelabel --input-csv new.csv --output-csv labelled.csv --labels billing,delivery,other",
 )
 def prelabel(
+    context: typer.Context,
     project: PROJECT = None,
     input_csv: IN = None,
     output_csv: OUT = None,
@@ -230,9 +232,14 @@ def prelabel(
     ] = None,
     threshold: Annotated[float, typer.Option(min=0, max=1, help="Rows less sure than this are flagged.")] = 0.8,
     variants: Annotated[
-        int,
-        typer.Option(min=1, max=9, help="How often a language model is asked that does not tell how sure it is."),
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            max=9,
+            help="How often a language model is asked that does not tell how sure it is.",
+            show_default="LLM_VARIANTS",
+        ),
+    ] = None,
     overwrite: OVERWRITE = False,
     wait: WAIT = True,
     as_json: JSON = False,
@@ -245,7 +252,7 @@ def prelabel(
     Studio.
     """
     if project is not None:
-        only_project(input_csv, output_csv, model_dir)
+        only_project(context)
         queue_and_follow("prelabel", project, wait=wait, as_json=as_json)
         return
     import model

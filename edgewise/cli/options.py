@@ -41,6 +41,7 @@ ABOUT = Annotated[
 ]
 OVERWRITE = Annotated[bool, typer.Option("--overwrite", help="Replace an output that is there.")]
 MODEL_DIR = Annotated[Path, typer.Option(help="The folder that `edgewise train` made.", show_default=False)]
+OF_PROJECTS = {"project", "wait", "as_json"}
 BATCH = Annotated[int, typer.Option(min=1, max=4096, help="Texts that go through the model at once.")]
 
 
@@ -85,7 +86,14 @@ def needed(path: Path | None, option: str) -> Path:
     return path
 
 
-def only_project(*paths: Path | None) -> None:
-    """Raises InputError if --project comes with paths."""
-    if any(path is not None for path in paths):
-        raise InputError("--project and files do not go together.", "Say one or the other.")
+def only_project(context: typer.Context) -> None:
+    """Raises InputError if --project comes with an option that says something about files, or about how to do it."""
+    options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
+    sources = {name: context.get_parameter_source(name) for name in context.params.keys() - OF_PROJECTS}
+    given = [name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"]
+    others = ", ".join(sorted(options[name] for name in given))
+    if others:
+        raise InputError(
+            f"--project and {others} do not go together.",
+            "Leave one or the other out: how a project is worked on, its labelling config and the settings say.",
+        )

@@ -52,6 +52,39 @@ def test_variants_that_agree_make_it_sure(fruit: Path, language_model: LanguageM
     assert language_model.texts_asked == 80
 
 
+def test_the_settings_of_a_language_model_are_those_of_its_project_too(
+    fruit: Path, language_model: LanguageModel, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    language_model.answers = ANSWERS
+    monkeypatch.setenv("LLM_VARIANTS", "2")
+    assert by_llm(run).code == 0
+    assert {row["confidence"] for row in rows_of(Path("out.csv"))} == {"1.0000"}
+    monkeypatch.setenv("LLM_DEMONSTRATIONS", "1")
+    shown = write_rows(Path("shown.csv"), [{"text": "Fruit of the tree.", "label": "pear"}] * 3)
+    before = len(language_model.bodies)
+    assert by_llm(run, "--examples", shown, "--overwrite").code == 0
+    asked = [json.dumps(body) for body in language_model.bodies[before:] if "Fruit number" in json.dumps(body)]
+    assert {body.count("Fruit of the tree.") for body in asked} == {1}
+
+
+def test_spans_are_asked_for_in_the_codec_of_the_settings(
+    fruit: Path, language_model: LanguageModel, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLM_CODEC", "tags")
+    by_llm(run, "--spans")
+    asked = [body for body in language_model.bodies if "Fruit number" in json.dumps(body)]
+    assert asked
+    assert not any("response_format" in body for body in asked), "tags are plain text"
+
+
+@pytest.mark.parametrize("verb", ["train", "prelabel"])
+def test_what_says_how_to_read_a_file_does_not_go_with_a_project(verb: str, run: Run) -> None:
+    ended = run(verb, "--project", 1, "--labels", "a,b", "--text-columns", "body", "--overwrite", "--no-wait")
+    assert ended.code == 2
+    assert "--labels, --overwrite, --text-columns" in ended.err
+    assert "Error" not in ended.out
+
+
 def test_what_was_answered_is_never_paid_for_twice(fruit: Path, language_model: LanguageModel, run: Run) -> None:
     language_model.answers = ANSWERS
     assert by_llm(run).code == 0

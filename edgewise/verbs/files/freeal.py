@@ -8,7 +8,6 @@ not at all.
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from edgewise.verbs.files.labelled import Columns, cell_of, spans_in
 from edgewise.verbs.files.material import Source, read_material
 from edgewise.verbs.files.paid import PaidAnswers
 from edgewise.verbs.files.predict import columns_for, free_names
-from edgewise.verbs.files.prelabel import Ask, digest_of
+from edgewise.verbs.files.prelabel import Ask
 from edgewise.verbs.prelabel import open_model
 from edgewise.verbs.spending import in_words
 
@@ -200,10 +199,9 @@ class Asking:
     def __init__(self, work: Work, wish: Wish, settings: Settings, ask: Ask, report: Report) -> None:
         self._work, self._wish, self._ask, self._report = work, wish, ask, report
         self._chat = open_model(settings)
-        how = ["freeal", self._chat.endpoint, self._chat.model, wish.head.digest, wish.told, *wish.text]
-        how += [digest_of(file) for file in (wish.file, wish.examples) if file]
-        run = blake2b("|".join(how).encode(), digest_size=8).hexdigest()
-        self._paid = PaidAnswers(settings, run, endpoint=self._chat.endpoint, model=self._chat.model)
+        self._codec, self._variants = settings.llm_codec, settings.llm_variants
+        how = ["freeal", wish.head.digest, wish.told, str(self._variants), *wish.text]
+        self._paid = PaidAnswers(settings, self._chat, how, [wish.file, wish.examples])
         self._round = 0
         self.why_ended: str | None = None
 
@@ -230,6 +228,8 @@ class Asking:
             budget=self._paid.budget,
             instructions=self._wish.told,
             demonstrations=lambda number: [Demonstration(work.texts[i], {name: label}) for i, label in shown[number]],
+            codec=self._codec,
+            variants=self._variants,
             workers=WORKERS,
             report=lambda share, _: self._tell(share),
         )

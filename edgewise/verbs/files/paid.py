@@ -10,8 +10,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
+from hashlib import blake2b, file_digest
+from pathlib import Path
 from typing import Any
 
+from edgewise.services.llm import Chat
 from edgewise.settings import Settings
 from edgewise.verbs.spending import NOTHING, WrittenBudget
 
@@ -27,19 +30,22 @@ CREATE TABLE IF NOT EXISTS runs (
 
 
 class PaidAnswers:
-    """llm_prelabel's cache, and the budget, of one run over a file. Safe to share between threads.
+    """llm_prelabel's cache, and the budget, of one run over files. Safe to share between threads.
 
-    budget: the settings' limits less what the run has spent before.
+    how: what it asks, and about which columns. budget: the settings' limits less what the run has spent before.
     """
 
-    def __init__(self, settings: Settings, run: str, *, endpoint: str, model: str) -> None:
+    def __init__(self, settings: Settings, chat: Chat, how: Sequence[str], files: Sequence[Path | None]) -> None:
+        asking = [chat.endpoint, chat.model, settings.llm_codec, *how]
+        said = [*asking, *(digest_of(file) for file in files if file)]
+        run = blake2b("|".join(said).encode(), digest_size=8).hexdigest()
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self._run, self._lock = run, threading.Lock()
         path = settings.data_dir / NAME
         self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         self._db.executescript(TABLES)
         moment = datetime.now(UTC).isoformat(timespec="seconds")
-        row = (run, moment, endpoint, model, json.dumps(NOTHING))
+        row = (run, moment, chat.endpoint, chat.model, json.dumps(NOTHING))
         self._db.execute("INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?)", row)
         before = self._one("SELECT spent FROM runs WHERE run = ?", run)
         self.budget = WrittenBudget(settings, json.loads(before or "{}"), self._note)
@@ -66,3 +72,13 @@ class PaidAnswers:
         with self._lock, closing(self._db.execute(query, (value,))) as found:
             row = found.fetchone()
         return row[0] if row else None
+
+
+def digest_of(file: Path) -> str:
+    """What stands in a file or a dataset folder, as a hash."""
+    total = blake2b(digest_size=8)
+    for one in sorted(file.rglob("*")) if file.is_dir() else [file]:
+        if one.is_file():
+            with one.open("rb") as content:
+                total.update(file_digest(content, "sha256").digest())
+    return total.hexdigest()

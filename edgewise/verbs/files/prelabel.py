@@ -7,7 +7,6 @@ language model is paid for once, see paid.py. The output appears whole or not at
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -46,7 +45,7 @@ class Order:
 
     text, head, told: the columns of the text, what to ask for, and instructions of the language model; those of the
     model folder where they are empty. examples: a file of labelled rows to show it. threshold: below, a row is
-    flagged. variants: as in llm_prelabel.
+    flagged. variants: as in llm_prelabel; what LLM_VARIANTS says where it is None.
     """
 
     file: Path
@@ -57,7 +56,7 @@ class Order:
     threshold: float
     told: str = ""
     examples: Path | None = None
-    variants: int = 1
+    variants: int | None = None
 
 
 @dataclass(slots=True)
@@ -189,10 +188,10 @@ class _Asking:
         self._order, self._head, self._ask = order, head, ask
         self._chat = open_model(settings)
         self._shown = _demonstrations(order, head, settings.llm_demonstrations)
-        how = [self._chat.endpoint, self._chat.model, head.digest, order.told, str(order.variants), *order.text]
-        how += [digest_of(file) for file in (order.file, order.examples) if file]
-        run = blake2b("|".join(how).encode(), digest_size=8).hexdigest()
-        self._paid = PaidAnswers(settings, run, endpoint=self._chat.endpoint, model=self._chat.model)
+        self._codec, self._variants = settings.llm_codec, order.variants or settings.llm_variants
+        numbers = f"{self._variants} {settings.llm_demonstrations}"
+        how = [head.digest, order.told, numbers, *order.text]
+        self._paid = PaidAnswers(settings, self._chat, how, [order.file, order.examples])
 
     def __enter__(self) -> "_Asking":
         return self
@@ -218,7 +217,8 @@ class _Asking:
             budget=self._paid.budget,
             instructions=self._order.told,
             demonstrations=lambda number: self._shown(texts[number]),
-            variants=self._order.variants,
+            codec=self._codec,
+            variants=self._variants,
             workers=WORKERS,
             report=lambda share, _: tell(before + share * len(texts), self.spent),
         )
@@ -243,13 +243,3 @@ def _demonstrations(order: Order, head: Head, count: int) -> Callable[[str], lis
     pool = Pool([one.text for one in given], labels_of, [False] * len(given))
     shown = [Demonstration(one.text, {head.from_name: one.spans}) for one in given]
     return lambda text: [shown[number] for number in pool.choose(text, count)]
-
-
-def digest_of(file: Path) -> str:
-    """What stands in a file or a dataset folder, as a hash."""
-    total = blake2b(digest_size=8)
-    for one in sorted(file.rglob("*")) if file.is_dir() else [file]:
-        if one.is_file():
-            with one.open("rb") as content:
-                total.update(file_digest(content, "sha256").digest())
-    return total.hexdigest()
