@@ -4,7 +4,6 @@
       InputError                 400   what the caller sent cannot be read
         SchemaError              422   a labelling config that we cannot learn from
         DataError                422   a task that we cannot predict: no text, a URL, not a string
-        TooLarge                 413
       Unauthorized               401
       Forbidden                  403   a form or a call that a page of another site made the browser send
       NotFound                   404   an unknown project, version or job
@@ -51,12 +50,6 @@ class DataError(InputError):
     """A task that we cannot predict. `what` names the field, never its content."""
 
     status = 422
-
-
-class TooLarge(InputError):
-    """A body over the limit."""
-
-    status = 413
 
 
 class Unauthorized(EdgewiseError):

@@ -96,6 +96,13 @@ class Settings(BaseSettings):
             raise ValueError("BASIC_AUTH_USER has a colon, where HTTP's credentials would be cut in two")
         return self
 
+    @model_validator(mode="after")
+    def _whole_price(self) -> Self:
+        """With one of them alone the cost is unknown, and a budget in dollars holds nothing."""
+        if (self.llm_price_input_usd is None) != (self.llm_price_output_usd is None):
+            raise ValueError("LLM_PRICE_INPUT_USD and LLM_PRICE_OUTPUT_USD belong together, and one of them is empty")
+        return self
+
     @property
     def allowed_hosts(self) -> tuple[str, ...]:
         """ALLOWED_HOSTS, separated by commas."""

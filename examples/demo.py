@@ -6,6 +6,7 @@ up where it was. Ctrl-C stops everything that it started.
 
 import argparse
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -48,7 +49,8 @@ def main() -> None:
             with server(studio, folder / "data", options.port) as url:
                 project = sample_project(studio, url)
                 wait_for_order(url, project)
-                say(goodbye(studio, url, project))
+                exports = written(folder / "edgewise.env", studio, folder / "data", options.port)
+                say(goodbye(studio, url, project, exports))
                 signal.pause()
         finally:
             studio.stop()
@@ -77,7 +79,7 @@ def server(studio: RunningStudio, data: Path, port: int) -> Iterator[str]:
     with (data / "server.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "_wsgi.py", "--port", str(port)],
-            cwd=ROOT, env=environment(studio, data, port), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            cwd=ROOT, env=os.environ | variables(studio, data, port), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         )  # fmt: skip
     try:
         url = f"http://127.0.0.1:{port}"
@@ -88,9 +90,9 @@ def server(studio: RunningStudio, data: Path, port: int) -> Iterator[str]:
         process.wait(timeout=30)
 
 
-def environment(studio: RunningStudio, data: Path, port: int) -> dict[str, str]:
-    """The server's variables: our caller's, with those of the demo on top."""
-    return os.environ | {
+def variables(studio: RunningStudio, data: Path, port: int) -> dict[str, str]:
+    """Those of the server, and of commands that are to do what it does."""
+    return {
         "LABEL_STUDIO_HOST": studio.url,
         "LABEL_STUDIO_API_KEY": studio.token,
         "BASELINE_MODEL_NAME": "packaged:minilm",
@@ -102,6 +104,14 @@ def environment(studio: RunningStudio, data: Path, port: int) -> dict[str, str]:
         "PORT": str(port),
         "OMP_WAIT_POLICY": "PASSIVE",
     }
+
+
+def written(path: Path, studio: RunningStudio, data: Path, port: int) -> Path:
+    """The variables in a file that a shell reads, for our user alone: a token is among them."""
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables(studio, data, port).items()]
+    path.touch(mode=0o600)
+    path.write_text("".join(lines))
+    return path
 
 
 def wait_for_health(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
@@ -168,8 +178,8 @@ def served_by_version(status: dict[str, Any]) -> bool:
     return bool(status.get("release") and status["release"]["version"])
 
 
-def goodbye(studio: RunningStudio, url: str, project: int) -> str:
-    """What to click."""
+def goodbye(studio: RunningStudio, url: str, project: int, exports: Path) -> str:
+    """What to click, and what to type in another terminal."""
     return f"""
 Ready.
 
@@ -178,6 +188,7 @@ Ready.
   then click     Label All Tasks: the next task is always the one the model is least sure of
   to look        the tab "Hardest first": the same order, with scores
   dashboard      {url}/dashboard/{project}
+  commands       . {shlex.quote(os.path.relpath(exports))} && .venv/bin/edgewise status -p {project}
   samples        curl -s -X POST {url}/select_samples -d '{{"project_id": {project}, "limit": 5}}'
 
 After every ten tasks that you submit the model trains again and the order follows. Ctrl-C stops everything.

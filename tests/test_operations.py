@@ -5,7 +5,9 @@ import logging
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
+from contextlib import closing
 from contextvars import Context
 from pathlib import Path
 
@@ -72,16 +74,25 @@ def test_a_sqlite_database_is_backed_up_while_it_is_open_and_restored(tmp_path: 
     weights.parent.mkdir(parents=True)
     weights.write_text("{}")
     url = f"sqlite:///{sqlite_file}"
+    kept, paid = data / "datasets" / "mails" / "v1.json", data / "file-answers.db"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("{}")
+    with closing(sqlite3.connect(paid)) as answers, answers:
+        answers.execute("CREATE TABLE answers (key)")
     running = Store(url)
     running.record_project("studio", 1, "c", title="before")
     run(block(".backup"), DATA_DIR=data, BACKUP=backup)
     running.record_project("studio", 2, "c", title="after")
     running.close()
-    shutil.rmtree(data / "models")
+    for folder in ("models", "datasets"):
+        shutil.rmtree(data / folder)
+    paid.unlink()
     sqlite_file.with_name("edgewise.db-wal").write_bytes(b"of another life")
-    run(block("edgewise.db-wal"), DATA_DIR=data, BACKUP=backup)
+    run(block("*.db-wal"), DATA_DIR=data, BACKUP=backup)
     assert titles(url) == {"before"}
-    assert weights.read_text() == "{}"
+    assert weights.read_text() == kept.read_text() == "{}"
+    with closing(sqlite3.connect(paid)) as answers:
+        assert not answers.execute("SELECT * FROM answers").fetchall()
 
 
 def test_a_postgres_database_is_backed_up_and_restored_whatever_was_made_since(

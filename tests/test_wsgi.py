@@ -56,6 +56,13 @@ def test_half_credentials_are_refused(missing: str) -> None:
     assert "canary" not in ended.stderr
 
 
+@pytest.mark.parametrize("given", ["LLM_PRICE_INPUT_USD", "LLM_PRICE_OUTPUT_USD"])
+def test_half_a_price_is_refused_as_a_budget_would_hold_nothing(given: str) -> None:
+    ended = started(**{given: "0.4"})
+    assert ended.returncode == 1
+    assert "belong together" in ended.stderr
+
+
 def test_this_machine_alone_needs_none() -> None:
     assert "--bind 127.0.0.1:9090" in started().stdout
 

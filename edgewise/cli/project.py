@@ -61,6 +61,19 @@ def rollback(
     queue_and_follow("rollback", project, wait=wait, as_json=as_json, version=version)
 
 
+@app.command(rich_help_panel=PANEL, epilog="Example: edgewise pin -p 1 0a1b2c3d4e5f")
+def pin(
+    project: PROJECT,
+    version: Annotated[str, typer.Argument(help="Its id, as `edgewise status` shows it.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Its weights may go again.")] = False,
+    as_json: JSON = False,
+) -> None:
+    """Keep a version's weights for good. Of the others, the last three and the one that serves are kept."""
+    known = backend()
+    card = known.unpin(project, version) if undo else known.pin(project, version)
+    show(card, f"Version {card['id']} is {'pinned' if card['pinned'] else 'no longer pinned'}.", as_json=as_json)
+
+
 @app.command(rich_help_panel=PANEL, epilog="Example: edgewise pause -p 1")
 def pause(project: PROJECT, wait: WAIT = True, as_json: JSON = False) -> None:
     """No jobs of the project's own until told."""

@@ -48,12 +48,13 @@ def jobs(
     limit: Annotated[int, typer.Option(min=1, help="How many, the newest first.")] = 20,
     as_json: JSON = False,
 ) -> None:
-    """The newest jobs of all projects."""
+    """The newest jobs of all projects. `edgewise cancel` takes their ids."""
     found = backend().jobs(limit)
-    rows = [["id", "kind", "state", "done", "message"]]
+    rows = [["id", "project", "kind", "state", "done", "message"]]
     for one in found:
         words = (one["error"] or {}).get("what") or one["message"] or ""
-        rows.append([str(one["id"]), one["kind"], one["state"], f"{one['progress'] or 0:.0%}", words])
+        project = "" if one["project_id"] is None else str(one["project_id"])
+        rows.append([str(one["id"]), project, one["kind"], one["state"], f"{one['progress'] or 0:.0%}", words])
     show(found, table(rows), as_json=as_json)
 
 

@@ -159,11 +159,12 @@ def acceptance(group: Json) -> Table:
 
 
 def versions(cards: Sequence[Json]) -> Table:
-    """Newest first: what `edgewise rollback` takes."""
+    """Newest first: what `edgewise rollback` and `edgewise pin` take."""
     table = made("versions", ["version", "made", "state", "weights", "why"])
     for card in cards:
         state = "serves" if card["serves"] else card["state"]
-        row(table, card["id"], page.moment(card["at"]), state, "kept" if card["kept"] else "gone", card["reason"])
+        weights = "pinned" if card["pinned"] else "kept" if card["kept"] else "gone"
+        row(table, card["id"], page.moment(card["at"]), state, weights, card["reason"])
     return table
 
 

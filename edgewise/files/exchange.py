@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TextIO, get_args
+from typing import Any, Literal, TextIO
 
 from edgewise.errors import DataError, InputError
 from edgewise.files.cells import read_labels
@@ -29,7 +29,6 @@ from edgewise.labels.schema import Head, Schema
 from edgewise.labels.texts import text_of
 
 Form = Literal["label-studio", "conll", "dataset", "csv"]
-FORMS: tuple[Form, ...] = get_args(Form)
 CONLL = frozenset({".conll", ".conllu", ".bio", ".iob", ".iob2"})
 
 

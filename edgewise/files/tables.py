@@ -18,7 +18,6 @@ from edgewise.files import arrow_tables, csv_tables, json_tables
 from edgewise.files.rows import Row, check_cells, check_names, need_columns
 
 Format = Literal["csv", "jsonl", "parquet", "dataset", "label-studio"]
-FORMATS = "a CSV, JSON Lines, Parquet, a Hugging Face dataset folder or a JSON export of Label Studio"
 _SUFFIXES: dict[str, Format] = {
     ".csv": "csv",
     ".tsv": "csv",
@@ -66,11 +65,6 @@ def table(path: Path | str, *, columns: Iterable[str] = ()) -> Table:
     check_names(source.columns)
     need_columns(source.columns, needed)
     return Table(here, kind, source)
-
-
-def read(path: Path | str, *, columns: Iterable[str] = ()) -> Iterator[Row]:
-    """The rows of a table in a file: `table`, iterated once."""
-    return iter(table(path, columns=columns))
 
 
 def format_of(path: Path) -> Format:

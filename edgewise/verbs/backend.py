@@ -8,14 +8,15 @@ from typing import Any
 
 from edgewise.errors import NotFound
 from edgewise.labels.schema import parse_schema
+from edgewise.services.store import Job
 from edgewise.verbs import answer
 from edgewise.verbs.connect import note_address, note_models, remember
 from edgewise.verbs.gauges import Sample, gauges
 from edgewise.verbs.gone import claim
 from edgewise.verbs.numbers.summary import numbers
 from edgewise.verbs.readiness import Readiness
-from edgewise.verbs.serving import rollback
-from edgewise.verbs.status import job_summary, llm_runs, overview, told
+from edgewise.verbs.serving import pin, rollback, unpin
+from edgewise.verbs.status import job_summary, llm_runs, overview, told, version_summary
 from edgewise.verbs.status import status as status_of
 from edgewise.verbs.system import System
 
@@ -133,26 +134,39 @@ class Backend:
 
     def jobs(self, limit: int) -> list[Json]:
         """The newest jobs of all projects."""
-        return [job_summary(job) for job in self.system.queue.jobs(limit)]
+        return self._as_told(self.system.queue.jobs(limit))
 
     def job(self, job_id: str) -> Json:
         """One job."""
-        return job_summary(self.system.queue.job(job_id))
+        return self._as_told([self.system.queue.job(job_id)])[0]
 
     def cancel(self, job_id: str) -> Json:
         """Cancel a job."""
-        return job_summary(self.system.queue.cancel(job_id))
+        return self._as_told([self.system.queue.cancel(job_id)])[0]
 
     def enqueue(self, ls_id: int, verb: str, options: Mapping[str, Any]) -> Json:
         """Queue a verb for a project."""
         project = self.system.project(ls_id)
         if verb == "rollback":
-            return job_summary(rollback(self.system, project, str(options.get("version") or "")))
+            return job_summary(rollback(self.system, project, str(options.get("version") or "")), ls_id)
         if verb == "connect" and options.get("rotate_secret") is True:
             project = remember(self.system, project, rotate=True)
         if verb not in self._verbs:
             raise NotFound(f"There is no verb {verb!r}.", f"Choose one of {', '.join(self._verbs)}.")
-        return job_summary(self.system.queue.enqueue(verb, project.key, args=dict(options) or None))
+        return job_summary(self.system.queue.enqueue(verb, project.key, args=dict(options) or None), ls_id)
+
+    def pin(self, ls_id: int, version: str) -> Json:
+        """Keep a version's weights."""
+        return version_summary(pin(self.system, self.system.project(ls_id), version))
+
+    def unpin(self, ls_id: int, version: str) -> Json:
+        """Let a version's weights go with the others."""
+        return version_summary(unpin(self.system, self.system.project(ls_id), version))
+
+    def _as_told(self, jobs: Sequence[Job]) -> list[Json]:
+        """Jobs with their projects' ids."""
+        ids: dict[int | None, int] = {project.key: project.ls_id for project in self.system.store.projects()}
+        return [job_summary(job, ids.get(job.project_key)) for job in jobs]
 
     def metrics(self) -> dict[str, float | Sequence[Sample]]:
         """Numbers for Prometheus."""

@@ -36,7 +36,7 @@ FEWEST = 20  # tasks; fewer teach nothing
 ASKED_ONCE, PLAYED = 0.4, 0.95  # of the work: after round 0, and after the others
 SHOWN = 10  # examples with a question, where LLM_DEMONSTRATIONS says none
 LOOK_EVERY_S = 0.2
-MORE_BUDGET = "raise LLM_BUDGET_USD or LLM_BUDGET_CALLS and run `edgewise improve` again: nothing is paid for twice"
+MORE_BUDGET = "raise LLM_BUDGET_USD or LLM_BUDGET_CALLS and run `improve` again: nothing is paid for twice"
 
 log = logging.getLogger(__name__)
 Json = dict[str, Any]

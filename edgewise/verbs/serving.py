@@ -24,3 +24,15 @@ def rollback(system: System, project: Project, version_id: str) -> Job:
         raise Conflict(f"Version {version_id} was trained for another labelling config.", "Choose a later version.")
     system.registry.verify(folder_name(project), version.id)
     return serve(system, project, version)
+
+
+def pin(system: System, project: Project, version_id: str) -> Version:
+    """Keep a version's weights, however many are newer. Raises NotFound: no such version, or no weights."""
+    version = system.store.version(project.key, version_id)
+    system.registry.verify(folder_name(project), version.id)
+    return system.store.update_version(project.key, version.id, pinned=True)
+
+
+def unpin(system: System, project: Project, version_id: str) -> Version:
+    """Its weights go, as others do, when three are newer and another serves. Raises NotFound: no such version."""
+    return system.store.update_version(project.key, version_id, pinned=False)

@@ -40,7 +40,7 @@ def status(system: System, project: Project) -> Json:
         "training_starts_at": system.settings.start_training_each_n_updates,
         "tasks": counts,
         "tasks_left_above_threshold": above(system, project),
-        "model_version": version_summary(serving),
+        "model_version": version_summary(serving) if serving else None,
         "versions": [version_summary(version) for version in versions],
         "release": release_summary(system, project),
         "arithmetic": arithmetic_summary(system, project),
@@ -51,7 +51,7 @@ def status(system: System, project: Project) -> Json:
         "ignored": list(schema.ignored) if schema else [],
         "unreadable_tasks": store.problems(project.key, limit=20),
         "checks": project.connection.get("checks", []),
-        "jobs": [job_summary(job) for job in jobs],
+        "jobs": [job_summary(job, project.ls_id) for job in jobs],
         "at": datetime.now(UTC).isoformat(),
     }
 
@@ -114,7 +114,7 @@ def next_step(system: System, project: Project, updates: int) -> str:
     if project.trouble:
         return str(project.trouble["mend"])
     if project.state == "paused":
-        return "Run `edgewise resume` when you want it to go on."
+        return f"Run `edgewise resume -p {project.ls_id}` when you want it to go on."
     failed = [check for check in project.connection.get("checks", []) if not check["ok"]]
     if failed:
         return str(failed[0]["mend"])
@@ -128,10 +128,8 @@ def above(system: System, project: Project) -> int | None:
     return system.store.count_above(project.key, project.active_release, system.settings.uncertainty_threshold)
 
 
-def version_summary(version: Version | None) -> Json | None:
+def version_summary(version: Version) -> Json:
     """A version as status shows it."""
-    if version is None:
-        return None
     names = (
         "id",
         "state",
@@ -197,10 +195,11 @@ def arithmetic_summary(system: System, project: Project) -> list[Json]:
     return [{name: getattr(one, name) for name in names} | {"at": stamp(one.created_at)} for one in made]
 
 
-def job_summary(job: Job) -> Json:
-    """A job as callers see it."""
+def job_summary(job: Job, ls_id: int | None) -> Json:
+    """A job as callers see it. ls_id: of its project in Label Studio, None for a job of no project."""
     return {
         "id": job.id,
+        "project_id": ls_id,
         "kind": job.kind,
         "state": job.state,
         "progress": job.progress,

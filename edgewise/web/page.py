@@ -31,6 +31,7 @@ DOING = {
     "evaluate-llm": "Measuring language models",
     "saving": "Measuring what random order would have needed",
     "label-errors": "Looking for label errors",
+    "arithmetic": "Finding the fastest arithmetic that ranks alike",
     "doctor": "Checking the connection",
     "forget": "Erasing the project",
 }

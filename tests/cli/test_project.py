@@ -64,12 +64,15 @@ def test_a_project_is_filled_connected_ranked_looked_at_and_forgotten_from_a_ter
     first = Path("project.json").read_bytes()
     assert run("export", "-p", project, "-o", "project.json").code == 1
     assert Path("project.json").read_bytes() == first
-    assert {job["kind"] for job in run("jobs", "--json").json} >= {"connect", "sync", "rank"}
+    assert {(job["project_id"], job["kind"]) for job in run("jobs", "--json").json} >= {
+        (project, kind) for kind in ("connect", "sync", "rank")
+    }
 
     plain = run("status", "-p", project)
     assert plain.code == 0
     assert plain.out.startswith("phase: ") or "\nphase: " in plain.out
     assert run("rollback", "-p", project, "000000000000").code != 0
+    assert run("pin", "-p", project, "000000000000").code != 0
     assert run("forget", "-p", project).code == 1  # nobody says yes
     assert done("forget", "--yes")["state"] == "done"
 

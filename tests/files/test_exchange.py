@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgewise.errors import DataError
-from edgewise.files.exchange import FORMS, Form, importable, write
+from edgewise.files.exchange import Form, importable, write
 from edgewise.files.records import plain_task, record_of
 from edgewise.labels.schema import Schema, parse_schema
 from tests.files.material import SCHEMAS, tasks
@@ -51,7 +51,7 @@ def test_label_studio_json_comes_back_byte_for_byte(project: tuple[Schema, list[
         assert back == [plain_task(task) for task in found]
 
 
-@pytest.mark.parametrize("form", [form for form in FORMS if form != "label-studio"])
+@pytest.mark.parametrize("form", [form for form in get_args(Form) if form != "label-studio"])
 @settings(deadline=None)  # every output is flushed to the disk
 @given(project=PROJECTS)
 def test_every_other_form_loses_nothing(form: Form, project: tuple[Schema, list[dict[str, Any]]]) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from edgewise.errors import DataError, EdgewiseError, InputError
 from edgewise.files.csv_tables import writer
 from edgewise.files.rows import CELL_LIMIT, Row, Unique, check_label
-from edgewise.files.tables import format_of, read, table
+from edgewise.files.tables import format_of, table
 from tests.files.material import TEXTS
 
 CELLS = TEXTS.map(lambda text: text.replace("\0", "").encode("utf-8", "ignore").decode())
@@ -43,13 +43,13 @@ def put(tmp_path: Path) -> Write:
 
 
 def values(path: Path, *columns: str) -> list[dict[str, str]]:
-    return [row.values for row in read(path, columns=columns)]
+    return [row.values for row in table(path, columns=columns)]
 
 
 def complaint(path: Path, *columns: str) -> EdgewiseError:
     """What is said of a file that cannot be read; never what stands in it."""
     with pytest.raises(InputError) as caught:
-        list(read(path, columns=columns))
+        list(table(path, columns=columns))
     assert "secret" not in str(caught.value)
     assert caught.value.mend
     return caught.value
@@ -87,7 +87,7 @@ def test_a_delimiter_that_gives_the_needed_columns_wins(put: Write) -> None:
 
 def test_rows_are_counted_as_a_spreadsheet_does(put: Write) -> None:
     path = put("t.csv", 'text\n"two\nlines"\n\nlast\n')
-    assert [row.number for row in read(path)] == [2, 4]
+    assert [row.number for row in table(path)] == [2, 4]
 
 
 def test_one_column_with_commas_in_it_is_not_split(put: Write) -> None:
@@ -156,7 +156,7 @@ def test_json_lines_have_the_columns_of_all_lines(put: Write) -> None:
         {"text": "aé", "n": "1", "tags": "", "ok": ""},
         {"text": "", "n": "", "tags": '["x"]', "ok": "true"},
     ]
-    assert [row.number for row in read(path)] == [1, 3]
+    assert [row.number for row in table(path)] == [1, 3]
 
 
 @pytest.mark.parametrize("line", ["secret", '["secret"]', '{"text": "secret"', '{"text": "secret \\ud800"}', "NaN"])
@@ -168,7 +168,7 @@ def test_an_export_of_label_studio_gives_its_data_and_the_whole_task(put: Write)
     tasks = [{"id": 4, "data": {"text": "a"}, "annotations": []}, {"id": 9, "data": {"text": "b", "n": 1.5}}]
     for indent in (None, 2):
         path = put("export.json", json.dumps(tasks, indent=indent))
-        rows = list(read(path, columns=["text"]))
+        rows = list(table(path, columns=["text"]))
         assert [row.values for row in rows] == [{"text": "a", "n": ""}, {"text": "b", "n": "1.5"}]
         assert [row.task for row in rows] == tasks
 
@@ -209,7 +209,7 @@ def test_parquet_and_dataset_folders_are_read(tmp_path: Path) -> None:
         '{"features": {"label": {"names": ["no", "yes"], "_type": "ClassLabel"}}}'
     )
     assert [row["label"] for row in values(folder, "text")] == ["yes", "no", ""]
-    assert [row.number for row in read(folder)] == [1, 2, 3]
+    assert [row.number for row in table(folder)] == [1, 2, 3]
 
 
 def test_folders_and_files_that_are_damaged_are_told(put: Write, tmp_path: Path) -> None:
@@ -256,10 +256,10 @@ def test_a_label_outside_the_set_is_told_with_the_set() -> None:
 MEASURE = """
 import re, sys
 from pathlib import Path
-from edgewise.files.tables import read
+from edgewise.files.tables import table
 def peak():  # of this process: what getrusage tells is also the parent's
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
-rows = iter(read(sys.argv[1], columns=["text"]))
+rows = iter(table(sys.argv[1], columns=["text"]))
 for _ in range(2000): next(rows)
 before = peak()
 count = 2000 + sum(1 for _ in rows)

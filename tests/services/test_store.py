@@ -205,13 +205,11 @@ def test_labelled_tasks_come_page_by_page_and_all(store: Store, key: int) -> Non
     assert sum(len(annotations) for _, annotations in store.annotated(key)) == count
 
 
-def test_counts_problems_and_digests(store: Store, key: int) -> None:
+def test_counts_and_problems(store: Store, key: int) -> None:
     store.upsert_tasks(key, [a_task(1, digest="d"), a_task(2, audit=True, digest="e"), a_task(3)], {})
     store.set_problems(key, {3: "no text", 1: None, 99: "not here"})
     expected = {"tasks": 3, "audit": 1, "open": 3, "open_audit": 1, "labelled": 1, "audit_labelled": 1, "problems": 1}
     assert store.counts(key) == expected | {"people": 0}
-    store.set_digests(key, {1: None})
-    assert store.counts(key)["labelled"] == 0
     assert store.tasks(key, [3, 1, 99])[3].problem == "no text"
     assert store.problems(key, limit=5) == {3: "no text"}
 

@@ -4,13 +4,14 @@ import logging
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import llm_prelabel
-from edgewise.errors import Conflict
+from edgewise.errors import Conflict, NotFound
 from edgewise.labels.annotations import parse_annotation
 from edgewise.labels.schema import parse_schema
 from edgewise.labels.spans import Document
@@ -21,10 +22,10 @@ from edgewise.verbs import judge
 from edgewise.verbs.code import code_version
 from edgewise.verbs.lessons import lesson_of
 from edgewise.verbs.numbers.summary import numbers
-from edgewise.verbs.serving import rollback
+from edgewise.verbs.serving import pin, rollback, unpin
 from edgewise.verbs.sync import sync
 from edgewise.verbs.system import System, folder_name
-from edgewise.verbs.train import train
+from edgewise.verbs.train import kept_versions, train
 from examples.label_studio import RunningStudio
 from tests.studio_fixture import StudioProject
 from tests.verbs.conftest import (
@@ -257,6 +258,22 @@ def test_a_changed_config_gets_a_new_head_on_the_kept_encoder_without_a_comparis
     assert untaught.project.note == ""
     with pytest.raises(Conflict, match="another labelling config"):
         rollback(untaught.system, untaught.project, first.id)
+
+
+def test_a_pinned_versions_weights_stay_however_many_are_newer(taught: Class) -> None:
+    first, store = taught.first, taught.system.store
+    assert first.created_at
+    assert pin(taught.system, taught.project, first.id).pinned
+    for day in range(1, 5):
+        moment = first.created_at + timedelta(days=day)
+        store.add_version(replace(first, id=f"{day:012}", pinned=False, created_at=moment))
+    store.update_project(1, serving=f"{4:012}")
+    assert kept_versions(taught.system, taught.project) == {first.id, *(f"{day:012}" for day in (2, 3, 4))}
+    assert not unpin(taught.system, taught.project, first.id).pinned
+    assert first.id not in kept_versions(taught.system, taught.project)
+    for unknown in ("0" * 11 + "9", f"{1:012}"):  # no such version; no weights
+        with pytest.raises(NotFound):
+            pin(taught.system, taught.project, unknown)
 
 
 def test_a_config_changed_during_the_first_training_brings_another_one(

@@ -181,7 +181,7 @@ class Tasks(Pools):
         return self._annotated(key, and_(tasks.c.digest.is_not(None), tasks.c.audit.is_(True)))
 
     def annotated(self, key: int) -> Iterator[tuple[Task, list[Annotation]]]:
-        """As labelled(), of all tasks with any annotation: to make their digests anew when the schema changes."""
+        """As labelled(), of all tasks with any annotation, whether it teaches or not."""
         own = and_(annotations.c.project_key == tasks.c.project_key, annotations.c.task_id == tasks.c.task_id)
         return self._annotated(key, select(annotations.c.id).where(own).exists())
 
@@ -236,7 +236,11 @@ class Tasks(Pools):
 
     def set_problems(self, key: int, problems: Mapping[int, str | None]) -> None:
         """Say of each task why we cannot predict it, or None: we can."""
-        self._set(key, "problem", problems)
+        mine = (tasks.c.project_key == key) & (tasks.c.task_id == bindparam("id"))
+        setting = tasks.update().where(mine).values(problem=bindparam("value"))
+        for some in chunks(sorted(problems.items())):
+            with self._write() as connection:
+                connection.execute(setting, [{"id": task_id, "value": value} for task_id, value in some])
 
     def problems(self, key: int, limit: int) -> dict[int, str]:
         """Tasks that cannot be predicted, and why."""
@@ -244,17 +248,6 @@ class Tasks(Pools):
         with self._read() as connection:
             rows = connection.execute(mine.order_by(tasks.c.task_id).limit(limit))
             return {row.task_id: row.problem for row in rows}
-
-    def set_digests(self, key: int, digests: Mapping[int, str | None]) -> None:
-        """The training examples' digests, made anew under another schema; None where there is no example."""
-        self._set(key, "digest", digests)
-
-    def _set(self, key: int, column: str, values: Mapping[int, str | None]) -> None:
-        mine = (tasks.c.project_key == key) & (tasks.c.task_id == bindparam("id"))
-        setting = tasks.update().where(mine).values({column: bindparam("value")})
-        for some in chunks(sorted(values.items())):
-            with self._write() as connection:
-                connection.execute(setting, [{"id": task_id, "value": value} for task_id, value in some])
 
 
 def _task_row(key: int, task: Task, theirs: Sequence[Annotation], known: Known) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from edgewise.labels.schema import Head
 
 NAME = "edgewise.json"
 FORMAT = 1
-CODE = "edgewise 0.1.0"
 _NO_FOLDER = "Name the folder that `edgewise train --output-model` made."
 
 

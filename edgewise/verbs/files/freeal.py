@@ -25,9 +25,10 @@ from edgewise.learning.freeal import Answer, State, begin, rounds
 from edgewise.learning.freeal.learners import learner_for, rules_for
 from edgewise.learning.training import Recipe, train
 from edgewise.settings import Settings
+from edgewise.verbs.code import code_version
 from edgewise.verbs.files.datasets import keep_documents
 from edgewise.verbs.files.exported import control_in, documents_in
-from edgewise.verbs.files.folder import CODE, FileModel, write_description
+from edgewise.verbs.files.folder import FileModel, write_description
 from edgewise.verbs.files.labelled import Columns, cell_of, spans_in
 from edgewise.verbs.files.material import Source, read_material
 from edgewise.verbs.files.paid import PaidAnswers
@@ -305,7 +306,7 @@ def write_model(work: Work, wish: Wish, state: State, out: Path, report: Report)
         base=wish.base,
         max_length=wish.recipe.max_length,
         recipe=asdict(wish.recipe),
-        code=CODE,
+        code=code_version(),
         told=wish.told,
     )
 

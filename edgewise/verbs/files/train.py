@@ -1,6 +1,6 @@
 """train on a file: rows -> train, validation and test by hash -> a model folder, with the test scores in it.
 
-The model folder appears whole or not at all. Knows nothing of file formats; how a model learns is learning/training.py.
+The model folder appears whole or not at all. Knows nothing of file formats; how a model learns is learning/training.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,8 +15,9 @@ from edgewise.labels.schema import Head
 from edgewise.labels.spans import Document
 from edgewise.learning.evaluation import Scores, evaluate
 from edgewise.learning.training import Recipe, Trained, train
+from edgewise.verbs.code import code_version
 from edgewise.verbs.files.datasets import keep_documents
-from edgewise.verbs.files.folder import CODE, FileModel, write_description
+from edgewise.verbs.files.folder import FileModel, write_description
 from edgewise.verbs.files.material import Source, plain_name, read_material
 from edgewise.verbs.files.predict import Model, answer, load
 from edgewise.verbs.files.split import Split, place_of, split
@@ -77,7 +78,7 @@ def train_on_file(lesson: Lesson, out: Path, report: Report, *, overwrite: bool 
             base=lesson.base,
             max_length=lesson.recipe.max_length,
             recipe=asdict(lesson.recipe),
-            code=CODE,
+            code=code_version(),
             told=lesson.told,
         )
         trained = train(

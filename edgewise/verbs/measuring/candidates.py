@@ -30,7 +30,7 @@ SEVERAL = {
     "demonstrations": "demonstrations",
     "variants": "variants",
 }
-MEND = "See `edgewise evaluate-llm --help` for the options."
+MEND = "docs/help.md has the options of every command."
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,5 @@
 """How much there still is to ask about: the open tasks, and how long their texts are. Knows no model."""
 
-from collections.abc import Sequence
-
 from edgewise.errors import DataError
 from edgewise.labels.schema import Schema
 from edgewise.labels.texts import text_of
@@ -12,13 +10,10 @@ from edgewise.verbs.system import System
 PAGE = 1000
 
 
-def characters_of(system: System, project: Project, schema: Schema, ids: Sequence[int] | None = None) -> list[int]:
-    """How long each open task is, all fields that are asked about together; those that cannot be read are left out.
-
-    ids: instead of the open tasks.
-    """
+def characters_of(system: System, project: Project, schema: Schema) -> list[int]:
+    """How long each open task is, all fields that are asked about together; those that cannot be read are left out."""
     found = []
-    wanted = system.store.open_task_ids(project.key) if ids is None else ids
+    wanted = system.store.open_task_ids(project.key)
     for start in range(0, len(wanted), PAGE):
         tasks = system.store.tasks(project.key, wanted[start : start + PAGE]).values()
         lengths = [length(schema, task) for task in tasks]
