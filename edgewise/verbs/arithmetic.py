@@ -35,7 +35,7 @@ from edgewise.services.jobs import Progress
 from edgewise.services.store import Arithmetic, Project, Version
 from edgewise.verbs.models import Model, has_learned, kind_of, load_in
 from edgewise.verbs.scoring import Report, Said, part, predict, readable
-from edgewise.verbs.system import System, folder_name, schema_of
+from edgewise.verbs.system import System, folder_name, schema_needed, schema_of
 
 log = logging.getLogger(__name__)
 KIND = "arithmetic"
@@ -159,8 +159,7 @@ def texts_of(system: System, project: Project, head: Head) -> list[str]:
     rng = np.random.default_rng([system.settings.seed, project.key])
     drawn = rng.choice(ids, min(COMPARED_ON, len(ids)), replace=False).tolist()
     data = [task.data for task in system.store.tasks(project.key, drawn).values()]
-    schema = schema_of(project)
-    assert schema is not None  # it has this head
+    schema = schema_needed(project)
     return [text_of(data[position], head) for position in readable(schema, data)[0]]
 
 

@@ -23,7 +23,7 @@ from edgewise.verbs.measuring.remaining import characters_of
 from edgewise.verbs.measuring.rivals import rivals
 from edgewise.verbs.prelabel import open_model
 from edgewise.verbs.spending import NOTHING, WrittenBudget, in_words
-from edgewise.verbs.system import System, schema_of
+from edgewise.verbs.system import System, schema_needed
 
 KIND = "evaluate-llm"
 TASKS = 200
@@ -44,11 +44,7 @@ def evaluate_llm(system: System, project: Project, options: Options, progress: P
     an order planted in them, for each candidate and field; "tasks_a_day". Raises Conflict without a language model, a
     label to ask for or a labelled task; InputError for options that cannot be.
     """
-    schema = schema_of(project)
-    if schema is None:
-        raise Conflict(
-            "The labelling config has no labels to ask for.", "Add labels or choices that point at a <Text>."
-        )
+    schema = schema_needed(project)
     open_model(system.settings).close()  # without one nothing else matters
     named = candidates(system, project, options)
     found = material(

@@ -28,7 +28,7 @@ from edgewise.verbs.prelabel import open_model, prelabel, publish
 from edgewise.verbs.rank import rank
 from edgewise.verbs.spending import WrittenBudget, between
 from edgewise.verbs.spending import in_words as spent_in_words
-from edgewise.verbs.system import System, schema_of
+from edgewise.verbs.system import System, schema_needed
 
 KIND = "improve"
 ITERATIONS, MOST_ITERATIONS = 3, 20
@@ -51,8 +51,7 @@ def improve(system: System, project: Project, options: Options, progress: Progre
     """
     iterations = max(1, whole_number(options, "iterations", ITERATIONS, MOST_ITERATIONS))
     prelabel(system, project, progress.within(0, ASKED_ONCE))
-    schema, row = schema_of(project), system.store.last_llm_run(project.key)
-    assert schema is not None  # or prelabel would have refused
+    schema, row = schema_needed(project), system.store.last_llm_run(project.key)
     assert row is not None
     left = system.store.count_not_prelabelled(project.key, row.run)
     if left:

@@ -22,7 +22,7 @@ from edgewise.learning.inference import load_trained
 from edgewise.learning.training import Recipe, out_of_fold
 from edgewise.services.registry import head_folder
 from edgewise.services.store import Project, Task, Version
-from edgewise.verbs.lessons import HELD_OUT_MOST, Lesson, Spans
+from edgewise.verbs.lessons import HELD_OUT_MOST, Curriculum, Lesson, Spans
 from edgewise.verbs.scoring import part
 from edgewise.verbs.system import System, folder_name
 
@@ -70,26 +70,32 @@ class Judgement:
         return kept
 
 
+@dataclass(frozen=True)
+class Trained:
+    """Heads that are trained and not judged yet. recipes: by from_name, what a fold is to be trained by."""
+
+    folder: Path
+    recipes: Mapping[str, Recipe]
+
+
 def judge(
     system: System,
     project: Project,
     schema: Schema,
-    material: tuple[Sequence[Lesson], Sequence[Lesson], Version | None],
-    how: tuple[Path, Mapping[str, Recipe]],
+    curriculum: Curriculum,
+    trained: Trained,
     report: Report,
 ) -> Judgement:
-    """Score and gate the heads in a staged folder, each on its own."""
-    taught, held_out, parent = material
-    staged, recipes = how
+    """Score and gate the heads that were trained, each on its own."""
     answers = {
-        "held_out": held_out_answers(system, project, staged, held_out),
-        "out_of_fold": out_of_fold_answers(system, (taught, held_out), recipes, report),
+        "held_out": held_out_answers(system, project, trained.folder, curriculum.held_out),
+        "out_of_fold": out_of_fold_answers(system, curriculum, trained.recipes, report),
     }
     gates, scores = {}, {}
-    for lesson, held in zip(taught, held_out, strict=True):
+    for number, (lesson, held) in enumerate(zip(curriculum.taught, curriculum.held_out, strict=True)):
         name = lesson.head.from_name
         scores[name] = scores_of(lesson, held, answers)
-        gates[name] = gate_head(system, project, schema, (lesson, held, parent), answers)
+        gates[name] = gate_head(system, project, schema, curriculum, number, answers)
     return Judgement(gates, scores, answers)
 
 
@@ -128,15 +134,11 @@ def answers_of(system: System, folder: Path, head: Head, texts: Mapping[int, str
 
 
 def out_of_fold_answers(
-    system: System,
-    material: tuple[Sequence[Lesson], Sequence[Lesson]],
-    recipes: Mapping[str, Recipe],
-    report: Report,
+    system: System, curriculum: Curriculum, recipes: Mapping[str, Recipe], report: Report
 ) -> Answers:
     """While the held-out set is too small to judge by: each training task's answer from a model that did not see it."""
-    taught, held_out = material
     answers: Answers = {}
-    for number, (lesson, held) in enumerate(zip(taught, held_out, strict=True)):
+    for number, (lesson, held) in enumerate(zip(curriculum.taught, curriculum.held_out, strict=True)):
         if len(held.tasks) < SHOWN_ENOUGH and len(lesson.tasks) >= 2 * FOLDS:
             found = out_of_fold(
                 lesson.documents,
@@ -144,7 +146,7 @@ def out_of_fold_answers(
                 system.settings.baseline_model_name,
                 recipes[lesson.head.from_name],
                 folds=FOLDS,
-                report=part(report, number, len(taught)),
+                report=part(report, number, len(curriculum.taught)),
             )
             answers[lesson.head.from_name] = dict(zip(lesson.ids, found, strict=True))
     return answers
@@ -154,11 +156,13 @@ def gate_head(
     system: System,
     project: Project,
     schema: Schema,
-    material: tuple[Lesson, Lesson, Version | None],
+    curriculum: Curriculum,
+    number: int,
     answers: dict[str, Answers],
 ) -> Gate:
-    """May this head serve? By held-out tasks when there are enough, else by out-of-fold pairs, provisionally."""
-    lesson, held, parent = material
+    """May the head of this number serve? By held-out tasks when there are enough, else by out-of-fold pairs,
+    provisionally."""
+    lesson, held, parent = curriculum.taught[number], curriculum.held_out[number], curriculum.parent
     if parent is None:
         return Gate(True, True, "The first version: there is nothing to compare it with.")
     if lesson.head.from_name not in parent.settings.get("heads", {}):

@@ -9,7 +9,7 @@ from edgewise.labels.annotations import Annotation, Example, training_example
 from edgewise.labels.schema import Head
 from edgewise.labels.spans import Document, Span
 from edgewise.labels.texts import text_of
-from edgewise.services.store import Task
+from edgewise.services.store import Task, Version
 
 HELD_OUT_MOST = 1000
 
@@ -50,6 +50,19 @@ class Lesson:
             f"{self.head.from_name!r} has {len(self.tasks)} labelled tasks to learn from, with {len(self.labels)} "
             f"different labels in them; it takes two tasks and {needed} of the labels."
         )
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """What a version is taught and examined in, head by head in the same order, and the version that it follows.
+
+    snapshot: the hash of all that was labelled to learn from.
+    """
+
+    snapshot: str
+    taught: tuple[Lesson, ...]
+    held_out: tuple[Lesson, ...]
+    parent: Version | None
 
 
 def lesson_of(head: Head, labelled: Sequence[tuple[Task, Sequence[Annotation]]]) -> Lesson:

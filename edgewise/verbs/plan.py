@@ -24,7 +24,7 @@ from edgewise.verbs.measuring.candidates import whole_number
 from edgewise.verbs.measuring.remaining import length
 from edgewise.verbs.prelabel import WORKERS, Run, by_field, open_model, open_run
 from edgewise.verbs.spending import in_words, paid
-from edgewise.verbs.system import System, schema_of
+from edgewise.verbs.system import System, schema_needed
 
 KIND = "plan"
 PILOT = 20
@@ -59,11 +59,7 @@ def plan(system: System, project: Project, options: Options, progress: Progress)
     options: "tasks", how many the pilot asks about, 20 unless told otherwise. Raises Conflict: no language model is
     set, there are no labels to ask for, nothing is left to ask, or the budget does not reach for one task.
     """
-    schema = schema_of(project)
-    if schema is None:
-        raise Conflict(
-            "The labelling config has no labels to ask for.", "Add labels or choices that point at a <Text>."
-        )
+    schema = schema_needed(project)
     size = max(1, whole_number(options, "tasks", PILOT, MOST_IN_PILOT))
     with open_model(system.settings) as chat:
         run = open_run(system, project, schema, chat, progress)

@@ -32,7 +32,7 @@ from edgewise.verbs.disagreement import is_newer
 from edgewise.verbs.pushing import push_predictions
 from edgewise.verbs.scoring import readable
 from edgewise.verbs.spending import NOTHING, WrittenBudget, in_words
-from edgewise.verbs.system import System, schema_of, source_of
+from edgewise.verbs.system import System, schema_needed, source_of
 from edgewise.verbs.trust import believed, calibrate, curve_of
 
 log = logging.getLogger(__name__)
@@ -78,9 +78,7 @@ def prelabel(system: System, project: Project, progress: Progress) -> None:
     Labelled audit tasks are asked about as well, and first: they tell how far the run can be believed.
     Raises Conflict: no language model is set, or the labelling config has nothing to ask for.
     """
-    schema = schema_of(project)
-    if schema is None:
-        raise Conflict("The labelling config has no labels to ask for.", "Add <Labels> that point at a <Text>.")
+    schema = schema_needed(project)
     with open_model(system.settings) as chat:
         run = open_run(system, project, schema, chat, progress)
         run.carried = system.studio.carrying(project.ls_id, run.name)

@@ -161,6 +161,16 @@ def schema_of(project: Project) -> Schema | None:
         return None
 
 
+def schema_needed(project: Project) -> Schema:
+    """The project's heads. Raises Conflict while its labelling config has none that we can learn."""
+    schema = schema_of(project)
+    if schema is None:
+        raise Conflict(
+            "The labelling config has no labels that we can learn.", "Add <Labels> or <Choices> that point at a <Text>."
+        )
+    return schema
+
+
 def folder_name(project: Project) -> str:
     """The folder of a project's model versions: Label Studio's address hashed, its id and its creation time."""
     address = blake2b(project.address.encode(), digest_size=3).hexdigest()

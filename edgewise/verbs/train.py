@@ -25,13 +25,13 @@ from edgewise.services.registry import Card, head_folder
 from edgewise.services.store import Project, Version
 from edgewise.verbs.code import code_version
 from edgewise.verbs.files.datasets import keep_lessons
-from edgewise.verbs.judge import Judgement, judge
-from edgewise.verbs.lessons import HELD_OUT_MOST, Lesson, lesson_of
+from edgewise.verbs.judge import Judgement, Trained, judge
+from edgewise.verbs.lessons import HELD_OUT_MOST, Curriculum, Lesson, lesson_of
 from edgewise.verbs.numbers.fixed_labels import fixed_labels
 from edgewise.verbs.scoring import part
 from edgewise.verbs.serving import serve
 from edgewise.verbs.sync import digest_of, read_changes
-from edgewise.verbs.system import System, folder_name, schema_of
+from edgewise.verbs.system import System, folder_name, schema_needed
 
 log = logging.getLogger(__name__)
 
@@ -39,11 +39,7 @@ log = logging.getLogger(__name__)
 def train(system: System, project: Project, progress: Progress) -> None:
     """Train, judge and register a version from all that people have taught so far; rank with it if it may serve."""
     started = datetime.now(UTC), time.monotonic()
-    schema = schema_of(project)
-    if schema is None:
-        raise Conflict(
-            "The labelling config has no labels that we can learn.", "Add <Labels> or <Choices> that point at a <Text>."
-        )
+    schema = schema_needed(project)
     progress(0.0, "reading what changed")
     read_changes(system, project, schema, progress.within(0.0, 0.05))
     every, held_out = lessons(system, project, schema)
@@ -53,8 +49,8 @@ def train(system: System, project: Project, progress: Progress) -> None:
     if parent is not None and is_same_lesson(system, parent, schema, snapshot):
         progress(1.0, "Nothing new was labelled since the serving version.")
         return
-    examined = [held_out[lesson.head.from_name] for lesson in taught]
-    version = make_version(system, project, schema, (snapshot, taught, examined, parent), progress)
+    examined = tuple(held_out[lesson.head.from_name] for lesson in taught)
+    version = make_version(system, project, schema, Curriculum(snapshot, tuple(taught), examined, parent), progress)
     seconds = time.monotonic() - started[1]
     last_training = {"started": started[0].isoformat(), "seconds": seconds, "version": version.id}
     system.store.update_project(project.key, last_training=last_training, note="")
@@ -132,56 +128,43 @@ def keep_snapshot(system: System, project: Project, every: Sequence[Lesson]) -> 
 
 
 def make_version(
-    system: System,
-    project: Project,
-    schema: Schema,
-    material: tuple[str, Sequence[Lesson], Sequence[Lesson], Version | None],
-    progress: Progress,
+    system: System, project: Project, schema: Schema, curriculum: Curriculum, progress: Progress
 ) -> Version:
     """Train every head, judge and publish them; the version is listed whether it may serve or not."""
-    snapshot, taught, held_out, parent = material
     recipe = recipe_of(system)
     with system.registry.staging(folder_name(project)) as staged:
-        details = train_heads(
-            system, project, parent, (taught, recipe, staged), share(progress, 0.05, 0.45, "training")
-        )
+        details = train_heads(system, project, curriculum, staged, share(progress, 0.05, 0.45, "training"))
         report = share(progress, 0.5, 0.45, "scoring")
         # A fold sees each of its documents as often as the whole training did: fewer documents, as many epochs.
         recipes = {
             name: replace(recipe, strategy=detail["strategy"], epochs=detail["epochs"] or recipe.epochs)
             for name, detail in details.items()
         }
-        judgement = judge(system, project, schema, (taught, held_out, parent), (staged, recipes), report)
+        judgement = judge(system, project, schema, curriculum, Trained(staged, recipes), report)
         described: dict[str, Any] = {
             "recipe": asdict(recipe),
             "baseline": system.settings.baseline_model_name,
-            "heads": {lesson.head.from_name: lesson.head.digest for lesson in taught},
+            "heads": {lesson.head.from_name: lesson.head.digest for lesson in curriculum.taught},
             "training": details,
         }
-        card = system.registry.publish(
-            folder_name(project), staged, schema_digest=schema.digest, snapshot=snapshot, settings=described
-        )
-    return keep_version(system, project, version_of(project, card, taught, parent, judgement), judgement)
+        names = {"schema_digest": schema.digest, "snapshot": curriculum.snapshot}
+        card = system.registry.publish(folder_name(project), staged, **names, settings=described)
+    return keep_version(system, project, version_of(project, card, curriculum, judgement), judgement)
 
 
 def train_heads(
-    system: System,
-    project: Project,
-    parent: Version | None,
-    how: tuple[Sequence[Lesson], Recipe, Path],
-    report: Callable[[float], None],
+    system: System, project: Project, curriculum: Curriculum, staged: Path, report: Callable[[float], None]
 ) -> dict[str, Any]:
     """Train each head into the staged folder; what was done, by from_name, without times: they are not the model."""
-    taught, recipe, staged = how
-    details = {}
-    for number, lesson in enumerate(taught):
+    recipe, details = recipe_of(system), {}
+    for number, lesson in enumerate(curriculum.taught):
         trained = train_head(
             lesson.documents,
             lesson.head,
-            base_of(system, project, lesson.head, parent),
+            base_of(system, project, lesson.head, curriculum.parent),
             head_folder(staged, lesson.head.from_name),
             recipe,
-            report=part(report, number, len(taught)),
+            report=part(report, number, len(curriculum.taught)),
         )
         details[lesson.head.from_name] = {
             "steps": trained.steps,
@@ -219,10 +202,9 @@ def share(progress: Progress, start: float, width: float, message: str) -> Calla
     return lambda done: progress(start + width * done, message)
 
 
-def version_of(
-    project: Project, card: Card, taught: Sequence[Lesson], parent: Version | None, judgement: Judgement
-) -> Version:
+def version_of(project: Project, card: Card, curriculum: Curriculum, judgement: Judgement) -> Version:
     """The version as we list it."""
+    taught, parent = curriculum.taught, curriculum.parent
     return Version(
         id=card.id,
         project_key=project.key,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgewise.errors import Conflict, DataError
+from edgewise.errors import DataError
 from edgewise.files.whole import whole
 from edgewise.labels.annotations import Annotation, training_example
 from edgewise.labels.preferences import preferences
@@ -23,7 +23,7 @@ from edgewise.labels.texts import text_of
 from edgewise.services.store import Project, Suggestion, Task
 from edgewise.verbs.numbers.feedback import is_work
 from edgewise.verbs.prelabel import by_field
-from edgewise.verbs.system import System, schema_of
+from edgewise.verbs.system import System, schema_needed
 
 Json = dict[str, Any]
 Report = Callable[[float, str], None]
@@ -44,9 +44,7 @@ def export_preferences(
 
     Raises Conflict: the labelling config has no labels, or `path` is there and may not be overwritten.
     """
-    schema = schema_of(project)
-    if schema is None:
-        raise Conflict("The labelling config has no labels that we learn.", "Add <Labels> that point at a <Text>.")
+    schema = schema_needed(project)
     report(0.0, "comparing")
     pairs = 0
     tasks: set[int] = set()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from edgewise.errors import Conflict, InputError, StudioRefused
+from edgewise.errors import InputError, StudioRefused
 from edgewise.labels.schema import Head, Schema
 from edgewise.learning.label_errors import Suspect, said_unseen, suspects
 from edgewise.learning.training import Recipe
@@ -21,7 +21,7 @@ from edgewise.verbs.numbers.agreements import agreements
 from edgewise.verbs.numbers.fixed_labels import KIND
 from edgewise.verbs.scoring import part
 from edgewise.verbs.sync import read_changes
-from edgewise.verbs.system import System, schema_of
+from edgewise.verbs.system import System, schema_needed
 from edgewise.verbs.train import lessons, recipe_of, share, teachable
 from edgewise.verbs.views import keep_labelled
 
@@ -44,9 +44,7 @@ def label_errors(system: System, project: Project, options: Options, progress: P
     options: "folds", how many models are trained, each judging its share of the tasks; default 4. Raises Conflict
     without anything to learn from, InputError for options that cannot be.
     """
-    schema = schema_of(project)
-    if schema is None:
-        raise Conflict("The labelling config has no labels to judge.", "Add labels or choices that point at a <Text>.")
+    schema = schema_needed(project)
     folds = folds_of(options)
     report = system.store.begin_report(project.key, progress.job_id, KIND)
     content = report.content

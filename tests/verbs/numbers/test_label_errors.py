@@ -196,7 +196,7 @@ def test_a_number_of_folds_that_cannot_be_is_refused(offline: Make, folds: objec
 def test_without_labels_in_the_config_there_is_nothing_to_judge(offline: Make) -> None:
     system = offline()
     key = system.store.record_project(system.address, 1, "1", title="", label_config="<View/>").key
-    with pytest.raises(Conflict, match="no labels to judge"):
+    with pytest.raises(Conflict, match="no labels that we can learn"):
         look(system, key)
     assert newest_errors(system, system.by_key(key)) is None
     assert KIND in MEASURING
