@@ -5,13 +5,14 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from scipy.stats import t as student
 
 from edgewise.learning.simulation import RANDOM, Record
 
 GOALS = (0.90, 0.95, 0.99)  # of the score that all labels of the pool give
 MATCHED = 300  # labels in random order
 FROM = 100  # labels from which no order should be below random
-T95 = (12.71, 4.30, 3.18, 2.78)  # of Student's t, by degrees of freedom from 1 on
+OURS = "spans"
 
 Json = dict[str, Any]
 Curve = list[tuple[float, float]]
@@ -109,8 +110,8 @@ def told(values: Sequence[float | None], digits: int = 3) -> str:
     if not known:
         return "-"
     text = f"{np.mean(known):.{digits}f}"
-    if 1 < len(known) <= len(T95) + 1:
-        text += f" ± {T95[len(known) - 2] * np.std(known, ddof=1) / len(known) ** 0.5:.{digits}f}"
+    if len(known) > 1:
+        text += f" ± {student.ppf(0.975, len(known) - 1) * np.std(known, ddof=1) / len(known) ** 0.5:.{digits}f}"
     return text + (f" ({len(known)} of {len(values)} seeds)" if len(known) < len(values) else "")
 
 
@@ -166,6 +167,30 @@ def summary(content: Json) -> list[str]:
     return table(rows)
 
 
+def beside_ours(content: Json) -> list[str]:
+    """Each order's mean F1 less that of our default, set by set and seed by seed, as far as both go; in points."""
+    names = list(dict.fromkeys(one["set"] for one in content["cells"]))
+    orders = [one for one in dict.fromkeys(one["strategy"] for one in content["cells"]) if one != OURS]
+    rows: list[list[str]] = [["order", "cells", "all", *names]]
+    for order in orders:
+        apart = {name: differences(content["cells"], name, order) for name in names}
+        every = [value for found in apart.values() for value in found]
+        rows.append([order, str(len(every)), told(every, 1), *[told(apart[name], 1) for name in names]])
+    return table(rows)
+
+
+def differences(cells: Sequence[Json], name: str, order: str) -> list[float]:
+    """Of each seed on a set that both have played for more than the first round, which is the same for both."""
+    by = {(one["strategy"], one["seed"]): one["rounds"] for one in cells if one["set"] == name}
+    found = []
+    for (strategy, seed), rounds in by.items():
+        n = min(len(rounds), len(by.get((OURS, seed), [])))
+        if strategy == order and n > 1:
+            theirs, ours = (area(curve(some[:n], "labelled")) for some in (rounds, by[OURS, seed]))
+            found.append(100 * (theirs - ours))
+    return found
+
+
 def missing(content: Json) -> str:
     """How many cells there should be, and are."""
     rounds = len(content["sizes"])
@@ -202,6 +227,13 @@ def page(content: Json) -> str:
         f"{older(told)}",
         "",
         *summary(told),
+        "",
+        f"### Beside `{OURS}`",
+        "",
+        f"Mean F1 less that of `{OURS}` on the same set and seed, as far as both go, in points; ±: 95 %, Student's t "
+        "over cells.",
+        "",
+        *beside_ours(told),
     ]
     for name in dict.fromkeys(one["set"] for one in told["cells"]):
         full = list(told["full"].get(name, {}).values())

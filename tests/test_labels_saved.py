@@ -66,7 +66,22 @@ def test_cells_played_under_the_rule_before_are_named() -> None:
     assert "plain cosine" not in page.page({"loops": told()})
 
 
+def test_the_others_are_compared_with_our_default_on_the_same_set_and_seed_as_far_as_both_go() -> None:
+    cells = [
+        ("one", "spans", 0, rounds("spans", [0.1, 0.5, 0.3])),
+        ("one", "entropy", 0, rounds("entropy", [0.1, 0.4])),
+        ("two", "spans", 0, rounds("spans", [0.1, 0.2])),
+        ("two", "entropy", 0, rounds("entropy", [0.1, 0.3, 0.9])),
+        ("two", "entropy", 1, rounds("entropy", [0.1, 0.3])),  # ours has not played it
+        ("two", "mnlp", 0, rounds("mnlp", [0.1])),  # the round that all have in common
+    ]
+    lines = page.beside_ours(page.loops(cells, {"one": {}, "two": {}}, (100, 200, 300)))
+    half = 12.706 * np.std([-5, 5], ddof=1) / np.sqrt(2)
+    assert lines[2] == f"| entropy | 2 | 0.0 ± {half:.1f} | -5.0 | 5.0 |"
+    assert lines[3] == "| mnlp | 0 | - | - | - |"
+
+
 def test_the_interval_of_two_seeds_is_students() -> None:
-    half = 12.71 * np.std([0.1, 0.2], ddof=1) / np.sqrt(2)
+    half = 12.706 * np.std([0.1, 0.2], ddof=1) / np.sqrt(2)
     assert page.told([0.1, 0.2, None]) == f"0.150 ± {half:.3f} (2 of 3 seeds)"
     assert page.told([0.1]) == "0.100"
