@@ -62,6 +62,7 @@ studies: $(DEV_READY)
 	@$(BIN)/python -m benchmarks.freeal
 	@$(BIN)/python -m benchmarks.coverage $(DATA)
 	@$(BIN)/python -m benchmarks.stopping $(DATA)
+	@$(BIN)/python -m benchmarks.head $(DATA)
 	@$(BIN)/python -m benchmarks.labels_saved $(DATA) --proxy --seeds 0,1,2
 	@$(BIN)/python -m benchmarks.labels_saved $(DATA)
 
@@ -77,7 +78,7 @@ bench: $(DEV_READY) $(STUDIO_READY)
 	@$(BIN)/python -m benchmarks.serving
 	@$(BIN)/python -m benchmarks.activation
 	@$(BIN)/python -m benchmarks.scale_out
-	@$(BIN)/python -m benchmarks.head $(DATA)
+	@$(BIN)/python -m benchmarks.head $(DATA) --sets wnut17 --seeds 0
 	@$(BIN)/python -m benchmarks.labels_saved $(DATA) --again
 
 mlflow: $(READY)
