@@ -187,7 +187,7 @@ def head_texts(data: Path) -> list[str]:
     release = system.store.release(project.key, project.active_release)
     known = system.store.ranks(project.key, release.n, system.store.order(project.key, release.n))
     run = Run(
-        system, replace(project, active_release=release.n - 1), Schema((), ()), None, None, {}, release,
+        system, replace(project, active_release=release.n - 1), Schema((HEAD,), ()), None, None, {}, release,
         np.random.default_rng([system.settings.seed, project.key, release.n]),
     )  # fmt: skip
     ids = taken(run, lambda some: np.array([known[task].uncertainty for task in some if task in known]))
