@@ -27,6 +27,7 @@ from examples.label_studio import RunningStudio, StartFailed, start
 TITLE = "Edgewise: wikigold"
 TAUGHT = 60
 READY_S = 120.0
+PLACES = ("DATABASE_URL", "MODEL_DIR", "FINETUNED_MODEL_NAME", "REDIS_URL")  # where a server may have been told to look
 RANKED_S = 600.0
 ROOT = Path(__file__).parent.parent
 
@@ -91,7 +92,7 @@ def server(studio: RunningStudio, data: Path, port: int) -> Iterator[str]:
 
 
 def variables(studio: RunningStudio, data: Path, port: int) -> dict[str, str]:
-    """Those of the server, and of commands that are to do what it does."""
+    """What the server is told, beside what our own environment says; commands that are to do what it does need both."""
     return {
         "LABEL_STUDIO_HOST": studio.url,
         "LABEL_STUDIO_API_KEY": studio.token,
@@ -108,9 +109,11 @@ def variables(studio: RunningStudio, data: Path, port: int) -> dict[str, str]:
 
 def written(path: Path, studio: RunningStudio, data: Path, port: int) -> Path:
     """The variables in a file that a shell reads, for our user alone: a token is among them."""
-    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables(studio, data, port).items()]
+    elsewhere = {name: os.environ[name] for name in PLACES if name in os.environ}
+    told = elsewhere | variables(studio, data, port)
     path.touch(mode=0o600)
-    path.write_text("".join(lines))
+    path.chmod(0o600)  # it may have been there
+    path.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in told.items()))
     return path
 
 

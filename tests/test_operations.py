@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sqlite3
+import stat
 import subprocess
 from contextlib import closing
 from contextvars import Context
@@ -81,18 +82,46 @@ def test_a_sqlite_database_is_backed_up_while_it_is_open_and_restored(tmp_path: 
         answers.execute("CREATE TABLE answers (key)")
     running = Store(url)
     running.record_project("studio", 1, "c", title="before")
-    run(block(".backup"), DATA_DIR=data, BACKUP=backup)
+    run(block("edgewise.db?mode=rw") + block("cp -a"), DATA_DIR=data, BACKUP=backup)
     running.record_project("studio", 2, "c", title="after")
     running.close()
     for folder in ("models", "datasets"):
         shutil.rmtree(data / folder)
     paid.unlink()
     sqlite_file.with_name("edgewise.db-wal").write_bytes(b"of another life")
-    run(block("*.db-wal"), DATA_DIR=data, BACKUP=backup)
+    another = data / "mlruns.db-wal"
+    another.write_bytes(b"not in the back-up")
+    data.chmod(0o700)
+    sqlite_file.chmod(0o600)
+    run(block("cp -R"), DATA_DIR=data, BACKUP=backup)
+    assert (stat.S_IMODE(data.stat().st_mode), stat.S_IMODE(sqlite_file.stat().st_mode)) == (0o700, 0o600)
+    assert another.read_bytes() == b"not in the back-up"
     assert titles(url) == {"before"}
     assert weights.read_text() == kept.read_text() == "{}"
     with closing(sqlite3.connect(paid)) as answers:
         assert not answers.execute("SELECT * FROM answers").fetchall()
+
+
+def test_weights_that_lie_elsewhere_are_backed_up_and_restored_there(tmp_path: Path) -> None:
+    weights = tmp_path / "weights" / "abc"
+    weights.parent.mkdir()
+    weights.write_text("{}")
+    told = {"DATA_DIR": tmp_path / "data", "MODEL_DIR": weights.parent, "BACKUP": tmp_path / "backup"}
+    (tmp_path / "data").mkdir()
+    (tmp_path / "backup").mkdir()
+    run(block("cp -a"), **told)
+    shutil.rmtree(weights.parent)
+    run(block("cp -R"), **told)
+    assert weights.read_text() == "{}"
+    assert not (tmp_path / "data" / "models").exists()
+
+
+@pytest.mark.parametrize("words", ["edgewise.db?mode=rw", "cp -a"])
+def test_a_back_up_of_a_folder_without_data_fails(tmp_path: Path, words: str) -> None:
+    (tmp_path / "backup").mkdir()
+    with pytest.raises(subprocess.CalledProcessError):
+        run(block(words), DATA_DIR=tmp_path, BACKUP=tmp_path / "backup")
+    assert not (tmp_path / "edgewise.db").exists()
 
 
 def test_a_postgres_database_is_backed_up_and_restored_whatever_was_made_since(
